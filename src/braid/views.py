@@ -1,0 +1,135 @@
+"""Views: states by (window, key); how events fold into one, and how batch and tail become one answer.
+
+An answer is `view ⊕ Σ fragments`, and the one bound between the two is a ledger seq: the generation holds every event
+of the micro-batches up to and with `cut`, each fragment the events of one micro-batch after it. A late event is on the
+right side by its offset; its event time only says which window it belongs to. So nothing is counted twice and nothing
+falls between, whatever the order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from braid import windows
+from braid.aggregates import State, lift_event, merge_states
+from braid.declaration import ViewSpec
+from braid.errors import CutPassedHead
+
+Key: TypeAlias = tuple[str, ...]
+View: TypeAlias = Mapping[tuple[int, Key], State]
+
+
+class Counted(Protocol):
+    """What a fold needs of an event: its id's hash, its time, its values."""
+
+    @property
+    def id64(self) -> int: ...
+    @property
+    def event_us(self) -> int: ...
+    @property
+    def values(self) -> Mapping[str, str | int | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """The state that one micro-batch contributed to one (window, key) of a view."""
+
+    seq: int
+    window_start_us: int
+    key: Key
+    state: State
+
+
+def fold(spec: ViewSpec, events: Iterable[Counted]) -> dict[tuple[int, Key], State]:
+    """Return the view of some events, each counted: the reference that both engines must equal.
+
+    Parameters
+    ----------
+    spec : ViewSpec, the keys, window and measures
+    events : iterable of events, good and without copies, in any order
+    """
+    view: dict[tuple[int, Key], State] = {}
+    for event in events:
+        key = tuple(str(event.values[column]) for column in spec.by)
+        values = [event.values[m.of] for m in spec.measures]
+        state = lift_event(event.id64, [v if isinstance(v, int) else None for v in values])
+        put(view, (windows.start_us(event.event_us, spec.window_us), key), state)
+    return view
+
+
+def put(view: dict[tuple[int, Key], State], place: tuple[int, Key], state: State) -> None:
+    """Merge one state into a view that the caller owns."""
+    held = view.get(place)
+    view[place] = state if held is None else merge_states(held, state)
+
+
+def merge_views(views: Iterable[View]) -> dict[tuple[int, Key], State]:
+    """Return the view of the events of all; no two may share an event."""
+    result: dict[tuple[int, Key], State] = {}
+    for view in views:
+        for place, state in view.items():
+            put(result, place, state)
+    return result
+
+
+def coarsen(view: View, fine: ViewSpec, coarse: ViewSpec) -> dict[tuple[int, Key], State]:
+    """Return a coarser view of the same events, from a finer one's states.
+
+    Parameters
+    ----------
+    view : View of `fine`
+    fine, coarse : ViewSpec, `coarse.by` within `fine.by`, its window a multiple of `fine`'s or `all`; same measures
+    """
+    keep = [fine.by.index(column) for column in coarse.by]
+    order = [next(i for i, m in enumerate(fine.measures) if m.name == c.name) for c in coarse.measures]
+    result: dict[tuple[int, Key], State] = {}
+    for (window_start_us, key), state in view.items():
+        place = (windows.coarsen(window_start_us, coarse.window_us), tuple(key[i] for i in keep))
+        put(result, place, State(state.n, state.fp, tuple(state.measures[i] for i in order)))
+    return result
+
+
+def answer(view: View, tail: Iterable[Fragment], cut: int, head: int) -> dict[tuple[int, Key], State]:
+    """Return what a recompute of the log up to `head` would give.
+
+    Parameters
+    ----------
+    view : View, every event up to and with ledger seq `cut`, none after; any size
+    tail : iterable of Fragment of the same view, any order; those outside cut < seq <= head are passed over
+    cut, head : int, ledger seq
+
+    Returns
+    -------
+    dict, at most len(view) + len(tail) entries; the arguments stay as they were
+
+    Raises
+    ------
+    CutPassedHead
+        cut > head: the reader's ledger is older than its generation.
+
+    Notes
+    -----
+    A bound stored beside the batch value is Summingbird's idea (`ClientStore`); a seq, unlike a period, keeps late
+    events.
+
+    Examples
+    --------
+    >>> from braid.aggregates import lift_event
+    >>> base, more = lift_event(1, [700_000]), lift_event(2, [650_000])
+    >>> answer({(0, ("forest",)): base}, [Fragment(8, 0, ("forest",), more)], cut=7, head=8)[0, ("forest",)].n
+    2
+    """
+    if cut > head:
+        raise CutPassedHead(f"cut seq {cut}: expected at most head, got head seq {head}; read the ledger again")
+    result = dict(view)
+    for fragment in tail:
+        if cut < fragment.seq <= head:
+            put(result, (fragment.window_start_us, fragment.key), fragment.state)
+    return result
+
+
+def totals(view: View) -> tuple[int, int]:
+    """Return (n, fp) over all rows of a view: what the ledger keeps of a micro-batch's fragments."""
+    return sum(s.n for s in view.values()), sum(s.fp for s in view.values()) % (1 << 64)
