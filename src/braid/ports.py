@@ -1,0 +1,208 @@
+"""Ports: what the layers need of the world, as protocols; each has a real adapter and a twin in memory.
+
+Both pass the same contract suite (`tests/contracts.py`). Whatever can fail raises; nothing returns a half truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from braid.alerts import Alert
+from braid.declaration import AlertRule, Topic, ViewSpec
+from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
+from braid.views import Fragment, View
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """A record set aside: its position, why, and its first bytes (whole in the master)."""
+
+    topic: str
+    partition: int
+    offset: int
+    append_us: int
+    reason: str
+    raw: bytes
+
+
+class Clock(Protocol):
+    """Time as an argument; no answer depends on it."""
+
+    def now_us(self) -> int:
+        """Return microseconds since 1970, UTC."""
+        ...
+
+
+class Log(Protocol):
+    """The broker's side of the topics: what stands where. Offsets mean the next record."""
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Create a topic with append time as its timestamps; nothing happens when it exists."""
+        ...
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Return the broker's unique id of each topic: a topic created again has another."""
+        ...
+
+    def earliest(self, topics: Sequence[str]) -> dict[Partition, int]:
+        """Return the first offset still held, per partition."""
+        ...
+
+    def latest(self, topics: Sequence[str]) -> dict[Partition, int]:
+        """Return the end offset, per partition."""
+        ...
+
+    def publish_group(self, group: str, ends: Offsets) -> None:
+        """Publish the ledger's end as a consumer group's offsets, for standard lag tools."""
+        ...
+
+
+class History(Protocol):
+    """Good ids of ranges already committed, for catching up and rebuilding the seen ids."""
+
+    def ids(self, rows: Sequence[LedgerRow]) -> Iterable[tuple[LedgerRow, list[bytes]]]:
+        """Yield each ledger row with the ids it counted first (copies of earlier rows may be among them).
+
+        Raises
+        ------
+        Gap
+            Neither Kafka nor the master holds the records any more.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """The chain of ranges, and which generation is served."""
+
+    def create(self, row: LedgerRow, current: Current) -> None:
+        """Write genesis and the first `current`, each only if there is none yet."""
+        ...
+
+    def head(self) -> LedgerRow:
+        """Return the newest row, linearisably. Raises LedgerError when there is no genesis."""
+        ...
+
+    def rows(self, after: int, through: int) -> list[LedgerRow]:
+        """Return the rows with after < seq <= through, in order, none missing."""
+        ...
+
+    def append(self, row: LedgerRow) -> None:
+        """Add a row at its seq if nobody has: the one step that makes a micro-batch visible.
+
+        Raises
+        ------
+        LostRace
+            Another writer holds the seq. The caller must exit and never return normally: Spark would commit.
+        """
+        ...
+
+    def current(self) -> Current:
+        """Return the served generation, linearisably."""
+        ...
+
+    def publish(self, current: Current, expected_gen: int) -> None:
+        """Serve another generation if `expected_gen` is still served. Raises LostRace."""
+        ...
+
+
+class Fragments(Protocol):
+    """Immutable states of micro-batches; visible when their (seq, attempt) is in the ledger."""
+
+    def write(self, view: ViewSpec, bucket: int, attempt: int, fragments: Sequence[Fragment]) -> None:
+        """Write fragments of one micro-batch; writing them again changes nothing."""
+        ...
+
+    def read(self, view: ViewSpec, rows: Sequence[LedgerRow]) -> list[Fragment]:
+        """Return the fragments of committed rows (matched by seq and attempt), in seq order."""
+        ...
+
+
+class Alerts(Protocol):
+    """Alerts by micro-batch; visible like fragments."""
+
+    def write(self, bucket: int, attempt: int, alerts: Sequence[Alert]) -> None:
+        """Write the alerts of one micro-batch; writing them again changes nothing."""
+        ...
+
+    def read(self, rows: Sequence[LedgerRow]) -> list[Alert]:
+        """Return the alerts of committed rows, in ledger order."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Records set aside; a function of the record alone, visible when the offset is below head's end."""
+
+    def write(self, seq: int, attempt: int, letters: Sequence[DeadLetterRow]) -> None:
+        """Write the dead letters of one micro-batch; writing them again changes nothing."""
+        ...
+
+    def newest(self, limit: int) -> list[DeadLetterRow]:
+        """Return some of the newest dead letters, newest append time first."""
+        ...
+
+
+class Projections(Protocol):
+    """Finished numbers for people: derived, upserted by seq, never read back by Braid."""
+
+    def upsert(self, view: ViewSpec, seq: int, rows: View) -> None:
+        """Write the finished rows as of `seq`; an older seq never overwrites a newer one."""
+        ...
+
+    def alerts(self, rule: AlertRule, alerts: Sequence[Alert]) -> None:
+        """Write alerts to the rule's readable table."""
+        ...
+
+    def truncate(self) -> None:
+        """Empty every projection, before it is filled again."""
+        ...
+
+
+class SeenIds(Protocol):
+    """The 16-byte ids counted so far: a cache of the log, exact up to `through_seq`."""
+
+    @property
+    def through_seq(self) -> int:
+        """The ledger seq up to which the ids are whole."""
+        ...
+
+    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Return those of the ids that were counted before."""
+        ...
+
+    def put(self, seq: int, ids: Sequence[bytes]) -> bool:
+        """Add the ids of a committed row and set `through_seq`, in one transaction, only if it was seq − 1."""
+        ...
+
+    def scan(self) -> tuple[int, int]:
+        """Return (count, Σ first hash mod 2^64) over the whole store."""
+        ...
+
+    def close(self) -> None:
+        """Release the store."""
+        ...
+
+
+class Generations(Protocol):
+    """Published batch results by number: the states, immutable."""
+
+    def view(self, current: Current, view: ViewSpec) -> View:
+        """Return one view of a generation (of generation 0: the empty view), checked against `current.audit`."""
+        ...
+
+
+class Source(Protocol):
+    """One micro-batch as it lies in Spark: its range and its rows, read at most once."""
+
+    @property
+    def range(self) -> Range: ...
+
+    def rows(self) -> Any:
+        """Run the one Spark action and return the slim rows as an Arrow table (columns: `sql.slim`)."""
+        ...
+
+
+def topics_of(topics: Sequence[Topic]) -> tuple[str, ...]:
+    """Return the names of some topics."""
+    return tuple(t.name for t in topics)
