@@ -75,6 +75,9 @@ class LedgerRow:
     fp : int, Σ hash64 of the good ids mod 2^64
     view_n, view_fp : per finest view, totals over its fragments of this seq
     bucket, bucket_rows : the fragment bucket written to, and how many rows it held afterwards
+    alerts : int, how many alerts its events gave
+    totals : running sums over seq 0 to this row of good, copies, dead, absent, alerts and fp (mod 2^64), so that
+        status and the check of the seen ids read one row and not the whole ledger
     definition : hash of the declaration in force; `text` its YAML, in genesis and definition rows only
     """
 
@@ -92,6 +95,8 @@ class LedgerRow:
     view_fp: Mapping[str, int] = field(default_factory=dict)
     bucket: int = 0
     bucket_rows: int = 0
+    alerts: int = 0
+    totals: Mapping[str, int] = field(default_factory=dict)
     definition: str = ""
     text: str = ""
     topic_ids: Mapping[str, str] = field(default_factory=dict)
@@ -222,6 +227,18 @@ def genesis(topic_ids: Mapping[str, str], partitions: Iterable[Partition], defin
     """Return row 0: it covers nothing and says where the log begins."""
     zero = dict.fromkeys(partitions, 0)
     return LedgerRow(0, "genesis", 0, writer, Range(zero, zero), definition=definition, text=text, topic_ids=dict(topic_ids))
+
+
+def totals_after(head: LedgerRow, row: LedgerRow) -> dict[str, int]:
+    """Return the running sums with one more row.
+
+    Examples
+    --------
+    >>> totals_after(LedgerRow(0, "genesis", 0, "w", Range({}, {})), LedgerRow(1, "micro", 1, "w", Range({}, {}), good=3, fp=9))
+    {'good': 3, 'copies': 0, 'dead': 0, 'absent': 0, 'alerts': 0, 'fp': 9}
+    """
+    sums = {name: head.totals.get(name, 0) + getattr(row, name) for name in ("good", "copies", "dead", "absent", "alerts", "fp")}
+    return sums | {"fp": sums["fp"] % (1 << 64)}
 
 
 def next_bucket(head: LedgerRow) -> tuple[int, int]:

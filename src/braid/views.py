@@ -8,6 +8,8 @@ falls between, whatever the order of arrival.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -133,3 +135,21 @@ def answer(view: View, tail: Iterable[Fragment], cut: int, head: int) -> dict[tu
 def totals(view: View) -> tuple[int, int]:
     """Return (n, fp) over all rows of a view: what the ledger keeps of a micro-batch's fragments."""
     return sum(s.n for s in view.values()), sum(s.fp for s in view.values()) % (1 << 64)
+
+
+def digest(view: View) -> str:
+    """Return the sha256 (hex) over a view's rows in canonical order: what a receipt and `current.audit` hold.
+
+    A row is one line of JSON, [window_start_us, [keys], n, fp, [[n, sum, sumsq, min, max] per measure]]; rows are
+    sorted by window, then key.
+
+    Examples
+    --------
+    >>> digest({})[:8]
+    'e3b0c442'
+    """
+    total = hashlib.sha256()
+    for (window_start_us, key), s in sorted(view.items()):
+        measures = [[m.n, m.sum, m.sumsq, m.min, m.max] for m in s.measures]
+        total.update(json.dumps([window_start_us, list(key), s.n, s.fp, measures], separators=(",", ":")).encode() + b"\n")
+    return total.hexdigest()
