@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from braid.errors import Gap, RangeRefused
@@ -229,16 +229,18 @@ def genesis(topic_ids: Mapping[str, str], partitions: Iterable[Partition], defin
     return LedgerRow(0, "genesis", 0, writer, Range(zero, zero), definition=definition, text=text, topic_ids=dict(topic_ids))
 
 
-def totals_after(head: LedgerRow, row: LedgerRow) -> dict[str, int]:
-    """Return the running sums with one more row.
+def with_totals(head: LedgerRow, row: LedgerRow) -> LedgerRow:
+    """Return `row` with the running sums that follow `head`'s.
 
     Examples
     --------
-    >>> totals_after(LedgerRow(0, "genesis", 0, "w", Range({}, {})), LedgerRow(1, "micro", 1, "w", Range({}, {}), good=3, fp=9))
+    >>> row = LedgerRow(1, "micro", 1, "w", Range({}, {}), good=3, fp=9)
+    >>> with_totals(LedgerRow(0, "genesis", 0, "w", Range({}, {})), row).totals
     {'good': 3, 'copies': 0, 'dead': 0, 'absent': 0, 'alerts': 0, 'fp': 9}
     """
-    sums = {name: head.totals.get(name, 0) + getattr(row, name) for name in ("good", "copies", "dead", "absent", "alerts", "fp")}
-    return sums | {"fp": sums["fp"] % (1 << 64)}
+    names = ("good", "copies", "dead", "absent", "alerts", "fp")
+    sums = {name: head.totals.get(name, 0) + getattr(row, name) for name in names}
+    return replace(row, totals=sums | {"fp": sums["fp"] % (1 << 64)})
 
 
 def next_bucket(head: LedgerRow) -> tuple[int, int]:
