@@ -18,7 +18,8 @@
     │   ├── Gap                         offsets between head and what Kafka still holds are missing
     │   ├── LostRace                    another writer committed this seq
     │   ├── CutPassedHead               a generation's cut is newer than the reader's head
-    │   └── RangeRefused                a micro-batch's range does not continue the ledger
+    │   ├── RangeRefused                a micro-batch's range does not continue the ledger
+    │   └── SeenIdsRefused              the file of seen ids is damaged, foreign or ahead: it is rebuilt
     ├── AuditFailed            exit 1   batch and speed differ; the publication is blocked
     └── StoreUnavailable       exit 1   Kafka, Cassandra or Hive did not answer
 
@@ -109,6 +110,10 @@ class CutPassedHead(LedgerError):
 
 class RangeRefused(LedgerError):
     """A micro-batch's range does not continue the ledger."""
+
+
+class SeenIdsRefused(LedgerError):
+    """The file of seen ids is damaged, foreign or ahead of the ledger: it is set aside and rebuilt."""
 
 
 class AuditFailed(BraidError):

@@ -250,6 +250,17 @@ def next_bucket(head: LedgerRow) -> tuple[int, int]:
     return head.bucket, head.bucket_rows
 
 
+def fp_of(ids: Iterable[bytes]) -> int:
+    """Return Σ of the first hashes of 16-byte ids mod 2^64: the fingerprint of a row whose ids these are.
+
+    Examples
+    --------
+    >>> fp_of([bytes([0] * 7 + [5] + [9] * 8), bytes([255] * 16)])
+    4
+    """
+    return sum(int.from_bytes(i[:8], "big") for i in ids) % (1 << 64)
+
+
 # ---- text forms --------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from braid.alerts import Alert
 from braid.declaration import AlertRule, Topic, ViewSpec
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
+from braid.seen import Identity
 from braid.views import Fragment, View
 
 
@@ -181,6 +182,28 @@ class SeenIds(Protocol):
 
     def close(self) -> None:
         """Release the store."""
+        ...
+
+
+class SeenStore(Protocol):
+    """Where the seen ids of one dataset are kept."""
+
+    def open(self, identity: Identity) -> SeenIds:
+        """Open the store, made empty (through_seq 0) when there is none yet.
+
+        Raises
+        ------
+        SeenIdsRefused
+            It cannot be read, or belongs to another log or definition.
+        """
+        ...
+
+    def rebuild(self, identity: Identity) -> SeenIds:
+        """Return an empty store beside the refused one, which is set aside by name."""
+        ...
+
+    def adopt(self, seen: SeenIds) -> SeenIds:
+        """Put a rebuilt, checked store in the place of the refused one."""
         ...
 
 

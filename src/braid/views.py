@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -18,6 +18,7 @@ from braid import windows
 from braid.aggregates import State, lift_event, merge_states
 from braid.declaration import ViewSpec
 from braid.errors import CutPassedHead
+from braid.ledger import LedgerRow
 
 Key: TypeAlias = tuple[str, ...]
 View: TypeAlias = Mapping[tuple[int, Key], State]
@@ -135,6 +136,22 @@ def answer(view: View, tail: Iterable[Fragment], cut: int, head: int) -> dict[tu
 def totals(view: View) -> tuple[int, int]:
     """Return (n, fp) over all rows of a view: what the ledger keeps of a micro-batch's fragments."""
     return sum(s.n for s in view.values()), sum(s.fp for s in view.values()) % (1 << 64)
+
+
+def not_whole(name: str, rows: Sequence[LedgerRow], fragments: Iterable[Fragment]) -> list[int]:
+    """Return the seqs whose fragments of a view do not add up to the ledger row's (n, fp), in order.
+
+    Parameters
+    ----------
+    name : str, a finest view
+    rows : ledger rows, in order; those that count nothing need no fragments
+    fragments : of these rows, in any order
+    """
+    held: dict[int, tuple[int, int]] = {}
+    for f in fragments:
+        n, fp = held.get(f.seq, (0, 0))
+        held[f.seq] = n + f.state.n, (fp + f.state.fp) % (1 << 64)
+    return [r.seq for r in rows if held.get(r.seq, (0, 0)) != (r.view_n.get(name, r.good), r.view_fp.get(name, r.fp))]
 
 
 def digest(view: View) -> str:

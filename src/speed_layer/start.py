@@ -1,0 +1,208 @@
+"""Before the first micro-batch: from whatever a crash left behind to a driver that stands exactly at head.
+
+Everything is derived from the stores. The declaration is the text in the ledger. The seen ids are brought up to head,
+or built anew when their file is damaged or speaks of another log. The merged views, which alerts are judged against,
+are the served generation plus the fragments after its cut, each checked against its ledger row. The projections are
+brought up to head, because a crash may have come between the commit and them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+
+from braid import ledger, views
+from braid.declaration import Declaration, parse
+from braid.errors import Gap, RangeRefused, SeenIdsRefused
+from braid.ledger import Current, LedgerRow
+from braid.ports import Generations, History, Ledger, Log, SeenIds, SeenStore
+from braid.seen import Identity
+from braid.views import Fragment
+from speed_layer import microbatch
+from speed_layer.microbatch import Driver, Ports
+
+
+def create(log: Log, store: Ledger, declaration: Declaration, partitions: int, writer: str) -> None:
+    """Create a dataset's topic and its ledger, once: genesis and `current`, and a gap row when records are gone.
+
+    Parameters
+    ----------
+    partitions : int, of a topic that does not exist yet; never changed afterwards
+    writer : str, unique to this process
+    """
+    names = [t.name for t in declaration.topics]
+    for name in names:
+        log.create(name, partitions)
+    earliest, topic_ids = log.earliest(names), log.topic_ids(names)
+    row = ledger.genesis(topic_ids, earliest, declaration.hash, declaration.text, writer)
+    store.create(row, Current(0, 0, row.end, declaration.hash))
+    head = store.head()
+    if head.kind == "genesis" and any(earliest[p] > head.end.get(p, 0) for p in earliest):
+        store.append(_gap_at_birth(head, earliest, writer))
+
+
+def _gap_at_birth(head: LedgerRow, earliest: ledger.Offsets, writer: str) -> LedgerRow:
+    """Return the row that says which records were gone before the dataset was declared."""
+    gone = ledger.Range(head.end, earliest)
+    attempt = ledger.attempt_of(gone, head.definition)
+    row = LedgerRow(1, "gap", attempt, writer, gone, absent=gone.size, definition=head.definition, topic_ids=head.topic_ids)
+    return ledger.with_totals(head, row)
+
+
+def declaration_in_force(store: Ledger, head: LedgerRow) -> Declaration:
+    """Return the declaration that the ledger holds: jobs run this text, never the file.
+
+    Raises
+    ------
+    RangeRefused
+        No row of the ledger holds the text of head's definition.
+    """
+    for row in store.rows(-1, 0):
+        found = parse(row.text, where=f"ledger seq {row.seq}")
+        if found.hash == head.definition:
+            return found
+    for row in store.rows(0, head.seq):
+        if row.kind == "definition" and row.text:
+            found = parse(row.text, where=f"ledger seq {row.seq}")
+            if found.hash == head.definition:
+                return found
+    raise RangeRefused(f"ledger: expected the text of definition {head.definition[:12]} in one of its rows, got none")
+
+
+def steps(
+    ports: Ports, generations: Generations, store: SeenStore, history: History, writer: str
+) -> Generator[str, None, Driver]:
+    """Bring everything up to head, yielding the name of each step when it is done; return the driver.
+
+    Raises
+    ------
+    Gap
+        Kafka no longer holds what comes after head, or neither Kafka nor the master what the seen ids lack, or
+        fragments after the cut have expired.
+    """
+    head = ports.ledger.head()
+    declaration = declaration_in_force(ports.ledger, head)
+    topics = [t.name for t in declaration.topics]
+    ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics))
+    yield "start"
+    identity = Identity(declaration.dataset, dict(head.topic_ids), declaration.hash)
+    by_id = declaration.dedupe == "by_id"
+    seen = yield from seen_ids(ports.ledger, store, history if by_id else NoIds(), identity, head)
+    yield "seen"
+    driver = Driver(declaration, ports, seen, writer, head)
+    current = ports.ledger.current()
+    tail = _tail(driver, current)
+    _merge(driver, generations, current, tail)
+    yield "merged"
+    _bring_projections_up(driver, tail)
+    yield "projected"
+    return driver
+
+
+# ---- the seen ids ------------------------------------------------------------------------------------------------
+
+
+class NoIds:
+    """The history of a dataset declared `dedupe: none`: no id is ever kept."""
+
+    def ids(self, rows: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+        """Yield every row without ids."""
+        return ((row, []) for row in rows)
+
+
+def seen_ids(
+    rows: Ledger, store: SeenStore, history: History, identity: Identity, head: LedgerRow
+) -> Generator[str, None, SeenIds]:
+    """Return the seen ids, whole through head: opened and caught up, or rebuilt when they cannot be trusted."""
+    with suppress(SeenIdsRefused):
+        seen = store.open(identity)
+        try:
+            _trust(rows, seen, head, history)
+            yield from _catch_up(rows, seen, history, head)
+            return seen
+        except SeenIdsRefused:
+            seen.close()
+    fresh = store.rebuild(identity)
+    yield from _catch_up(rows, fresh, history, head)
+    _trust(rows, fresh, head, history)
+    yield "rebuild"
+    return store.adopt(fresh)
+
+
+def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> None:
+    """Check the whole store against the ledger: as many ids, with the same sum of hashes, up to `through_seq`."""
+    through = seen.through_seq
+    if through > head.seq:
+        raise SeenIdsRefused(f"seen ids: expected through_seq at most {head.seq}, got {through}: an older ledger was restored")
+    row = head if through == head.seq else rows.rows(through - 1, through)[0]
+    wanted = (0, 0) if isinstance(history, NoIds) else (row.totals.get("good", 0), row.totals.get("fp", 0))
+    if seen.scan() != wanted:
+        raise SeenIdsRefused(f"seen ids through seq {through}: expected (count, sum) {wanted} as in the ledger, got {seen.scan()}")
+
+
+def _catch_up(rows: Ledger, seen: SeenIds, history: History, head: LedgerRow) -> Iterator[str]:
+    """Put the ids of the missing rows, seq by seq, each checked against its ledger row."""
+    missing = rows.rows(seen.through_seq, head.seq)
+    for row, ids in history.ids(missing):
+        distinct = sorted(set(ids))
+        known = seen.known(distinct)
+        fresh = [i for i in distinct if i not in known]
+        if not isinstance(history, NoIds) and (len(fresh), ledger.fp_of(fresh)) != (row.good, row.fp):
+            raise SeenIdsRefused(
+                f"seen ids: ledger seq {row.seq}: expected {row.good} new ids with fingerprint {row.fp}, "
+                f"got {len(fresh)} with {ledger.fp_of(fresh)}"
+            )
+        seen.put(row.seq, fresh)
+        yield "catchup"
+
+
+# ---- the merged views --------------------------------------------------------------------------------------------
+
+
+def _tail(driver: Driver, current: Current) -> dict[str, list[Fragment]]:
+    """Return the fragments after the cut, per finest view, each seq checked against its ledger row.
+
+    Raises
+    ------
+    Gap
+        Fragments of a row are not all there.
+    """
+    rows = driver.ports.ledger.rows(current.cut_seq, driver.head.seq)
+    tail = {}
+    for spec in driver.declaration.fragment_views:
+        tail[spec.name] = driver.ports.fragments.read(spec, rows)
+        broken = views.not_whole(spec.name, rows, tail[spec.name])
+        if broken:
+            raise Gap(
+                f"{driver.declaration.dataset}: {spec.name}: expected the fragments of ledger seq {broken[0]} to {broken[-1]} "
+                f"to add up to the ledger's counts, got fewer: they have expired; run `braid batch {driver.declaration.dataset}`, "
+                "whose generation covers them, then start the stream"
+            )
+    return tail
+
+
+def _merge(driver: Driver, generations: Generations, current: Current, tail: dict[str, list[Fragment]]) -> None:
+    for spec in driver.declaration.fragment_views:
+        base = generations.view(current, spec)
+        driver.merged[spec.name] = views.answer(base, tail[spec.name], current.cut_seq, driver.head.seq)
+    for spec in driver.declaration.views:
+        fine = driver.declaration.finest(spec)
+        if spec.name != fine.name:
+            driver.merged[spec.name] = views.coarsen(driver.merged[fine.name], fine, spec)
+
+
+def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> None:
+    """Write again what head's micro-batch changed: every earlier one was projected before the next began.
+
+    When head's fragments are not in the tail (a generation covers them, or head is no micro-batch) all rows are.
+    """
+    head = driver.head
+    last = {name: {(f.window_start_us, f.key): f.state for f in part if f.seq == head.seq} for name, part in tail.items()}
+    alerts = driver.ports.alerts.read([head]) if head.kind == "micro" else []
+    changed = {}
+    for spec in driver.declaration.views:
+        fine = driver.declaration.finest(spec)
+        whole = driver.merged[spec.name]
+        part = microbatch.states_of(spec, fine, last[fine.name])
+        changed[spec.name] = {place: whole[place] for place in part} if any(last.values()) else whole
+    microbatch.project(driver, changed, alerts)
