@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
+from typing import TypeAlias
 
 from braid import ledger, views
 from braid.declaration import Declaration, parse
@@ -20,6 +21,8 @@ from braid.seen import Identity
 from braid.views import Fragment
 from speed_layer import microbatch
 from speed_layer.microbatch import Driver, Ports
+
+Steps: TypeAlias = Generator[str, None, Driver]
 
 
 def create(log: Log, store: Ledger, declaration: Declaration, partitions: int, writer: str) -> None:
@@ -71,7 +74,7 @@ def declaration_in_force(store: Ledger, head: LedgerRow) -> Declaration:
 
 def steps(
     ports: Ports, generations: Generations, store: SeenStore, history: History, writer: str
-) -> Generator[str, None, Driver]:
+) -> Steps:
     """Bring everything up to head, yielding the name of each step when it is done; return the driver.
 
     Raises

@@ -1,0 +1,86 @@
+"""Spark: a session of ours, and Kafka records as frames, static or streaming, with every offset named.
+
+A frame of records has the columns topic, partition, offset, timestamp (append time), value; `braid.sql` takes it from
+there. Both kinds read committed records only and fail when records that they should hold are gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from braid.ledger import Offsets, Range, spark_of
+from braid.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RECORDS = "records"
+_COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
+
+
+def session(settings: Settings, app: str) -> SparkSession:
+    """Return the Spark session of this process, started with the settings' options.
+
+    Parameters
+    ----------
+    app : str, `speed` or `batch`
+
+    Notes
+    -----
+    Under `spark-submit` the JVM runs before any of our code; its `spark.driver.*` options then come from the
+    environment's spark-defaults.conf, which `make setup` writes from the same settings.
+    """
+    for name, value in settings.spark_env().items():
+        os.environ.setdefault(name, value)
+    builder = SparkSession.builder.appName(f"braid-{app}")
+    for name, value in settings.spark_conf(app).items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    return spark
+
+
+def static(spark: SparkSession, settings: Settings, offered: Range, tasks: int = 4) -> DataFrame:
+    """Return the records of exactly a range, as a frame that fails when any of them is gone.
+
+    Parameters
+    ----------
+    offered : Range, not empty
+    tasks : int, into how many reads it may be cut
+    """
+    reader = _common(spark.read.format("kafka"), settings, _topics(offered.end))
+    reader = reader.option("startingOffsets", spark_of(offered.start)).option("endingOffsets", spark_of(offered.end))
+    return reader.option("minPartitions", tasks).load().select(*_COLUMNS)
+
+
+def streaming(
+    spark: SparkSession, settings: Settings, topics: Sequence[str], starting: Offsets, max_offsets: int
+) -> DataFrame:
+    """Return the records of some topics from given offsets on, at most `max_offsets` of them a micro-batch."""
+    reader = _common(spark.readStream.format("kafka"), settings, topics)
+    reader = reader.option("startingOffsets", spark_of(starting)).option("maxOffsetsPerTrigger", max_offsets)
+    return reader.load().select(*_COLUMNS)
+
+
+def rows(frame: DataFrame, text: str) -> pa.Table:
+    """Run a SQL text over a frame of records (its table is `records`) and return the rows: one Spark action."""
+    frame.createOrReplaceTempView(RECORDS)
+    return frame.sparkSession.sql(text).toArrow()
+
+
+def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
+    options = {
+        "kafka.bootstrap.servers": settings.kafka_bootstrap,
+        "subscribe": ",".join(topics),
+        "failOnDataLoss": "true",
+        "kafka.isolation.level": "read_committed",
+    }
+    return reader.options(**options)
+
+
+def _topics(offsets: Offsets) -> list[str]:
+    return sorted({topic for topic, _ in offsets})

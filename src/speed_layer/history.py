@@ -1,0 +1,112 @@
+"""Ids of ranges already committed, read again for the seen ids: from the master where archived, from Kafka otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import SparkSession
+
+from braid import sql
+from braid.adapters import spark as frames
+from braid.declaration import Declaration
+from braid.errors import Gap
+from braid.ledger import LedgerRow, Range
+from braid.ports import Log
+from braid.settings import Settings
+
+_AT_ONCE = 500_000  # offsets read by one static frame
+
+
+class SparkHistory:
+    """The port `History`: static frames over runs of ledger rows, parsed by the same SQL as the stream.
+
+    Parameters
+    ----------
+    declaration : Declaration in force
+    log : where the earliest offsets are asked for
+    """
+
+    def __init__(self, spark: SparkSession, settings: Settings, declaration: Declaration, log: Log) -> None:
+        self._spark = spark
+        self._settings = settings
+        self._declaration = declaration
+        self._log = log
+
+    def ids(self, rows: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+        """Yield each ledger row with the ids of its good records, copies among them.
+
+        Raises
+        ------
+        Gap
+            Kafka no longer holds the records of a row.
+        """
+        if not rows:
+            return
+        topics = [t.name for t in self._declaration.topics]
+        earliest = self._log.earliest(topics)
+        for run in _runs(rows):
+            if not any(row.good for row in run):
+                yield from ((row, []) for row in run)
+                continue
+            self._check_held(run[0], earliest)
+            yield from self._read(run)
+
+    def _check_held(self, row: LedgerRow, earliest: dict[tuple[str, int], int]) -> None:
+        for partition, start in row.range.start.items():
+            if row.end[partition] > start and earliest.get(partition, 0) > start:
+                raise Gap(
+                    f"{partition[0]} partition {partition[1]}: expected offset {start} of ledger seq {row.seq} for the seen ids, "
+                    f"got {earliest[partition]} as the earliest; neither Kafka nor the master holds the records between"
+                )
+
+    def _read(self, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+        whole = Range(run[0].range.start, run[-1].end)
+        text = sql.slim(self._declaration, self._declaration.topics[0], frames.RECORDS)
+        text = f"SELECT topic, partition, offset, id64, salted64 FROM ({text}) WHERE reason IS NULL"  # noqa: S608 - our own text
+        table = frames.rows(frames.static(self._spark, self._settings, whole), text)
+        yield from split(table, run)
+
+
+def split(table: pa.Table, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+    """Yield each row of a gapless run with the 16-byte ids of the table's records inside its range.
+
+    Parameters
+    ----------
+    table : pyarrow.Table of topic, partition, offset, id64, salted64, any order
+    run : ledger rows, each starting where the one before it ended
+    """
+    index = np.full(table.num_rows, -1, dtype=np.int64)
+    offsets = table.column("offset").to_numpy()
+    topics, partitions = table.column("topic"), table.column("partition").to_numpy()
+    for topic, partition in sorted(run[-1].end):
+        here = np.asarray(pc.equal(topics, topic)) & (partitions == partition)
+        ends = np.array([row.end[topic, partition] for row in run])
+        index[here] = np.searchsorted(ends, offsets[here], side="right")
+    pairs = np.empty((table.num_rows, 2), dtype=">i8")
+    pairs[:, 0] = table.column("id64").to_numpy()
+    pairs[:, 1] = table.column("salted64").to_numpy()
+    order = np.argsort(index, kind="stable")
+    bounds = np.searchsorted(index[order], np.arange(len(run) + 1))
+    for row, (low, high) in zip(run, pairwise(bounds.tolist()), strict=True):
+        raw = pairs[order[low:high]].tobytes()
+        yield row, [raw[i : i + 16] for i in range(0, len(raw), 16)]
+
+
+def _runs(rows: Sequence[LedgerRow]) -> Iterator[list[LedgerRow]]:
+    """Cut rows into runs of at most `_AT_ONCE` offsets; a gap row, whose records are gone, stands alone."""
+    run: list[LedgerRow] = []
+    size = 0
+    for row in rows:
+        if run and (row.kind == "gap" or run[-1].kind == "gap" or size + row.range.size > _AT_ONCE):
+            yield run
+            run, size = [], 0
+        run.append(row)
+        size += row.range.size
+    if run:
+        yield run
+
+

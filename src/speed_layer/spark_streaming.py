@@ -1,0 +1,138 @@
+"""The speed layer as a plain spark-submit file: `spark-submit src/speed_layer/spark_streaming.py [--dataset NAME]`.
+
+Kafka → fragments, alerts, dead letters and the ledger in Cassandra, micro-batch by micro-batch, until a signal stops
+it. It starts from the ledger, wherever a crash left everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from threading import Event
+
+from braid.adapters import cassandra, environment, files, kafka, lmdb, lock
+from braid.adapters import spark as frames
+from braid.adapters.clock import SystemClock
+from braid.declaration import Declaration, load_all
+from braid.errors import BraidError, StoreUnavailable, UnknownDataset
+from braid.ledger import LedgerRow
+from braid.settings import Settings
+from speed_layer import start, stream
+from speed_layer.history import SparkHistory
+from speed_layer.microbatch import Driver, Ports
+
+PARTITIONS = 2  # of a topic that does not exist yet; one a core here, never changed on a live topic
+_GROUP_EVERY_S = 1.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the stream of one dataset and return the exit status."""
+    options = _options(argv)
+    try:
+        settings = environment.load()
+        declaration = chosen(settings, options.dataset)
+        with lock.exclusive(settings.home / "speed" / declaration.dataset / "lock", f"stream {declaration.dataset}"):
+            _run(settings, declaration, options)
+    except BraidError as error:
+        print(f"braid stream: {error}", file=sys.stderr)  # noqa: T201 - the one line a person reads
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def chosen(settings: Settings, name: str | None) -> Declaration:
+    """Return the declaration called `name`, or the only one there is."""
+    declared = load_all(settings.root / "datasets")
+    if name is None and len(declared) == 1:
+        return next(iter(declared.values()))
+    if name is None or name not in declared:
+        raise UnknownDataset(f"--dataset: expected one of {', '.join(declared)}, got {name or 'none'}")
+    return declared[name]
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="spark_streaming.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", help="a declaration under datasets/ (default: the only one)")
+    parser.add_argument("--trigger", default="0 seconds", help="how often Spark looks for new records (default: back to back)")
+    parser.add_argument("--max-offsets", type=int, default=stream.MAX_OFFSETS, help="records in one micro-batch, at most (default: %(default)s)")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS, help="of a topic that does not exist yet (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def _run(settings: Settings, declared: Declaration, options: argparse.Namespace) -> None:
+    stop = Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    clock = SystemClock()
+    spark = frames.session(settings, "speed")
+    try:
+        with kafka.KafkaLog(settings.kafka_bootstrap) as log, cassandra.connect(settings) as store:
+            store.apply_schema(declared)
+            stores = store.stores(declared)
+            start.create(log, stores.ledger, declared, options.partitions, writer)
+            declaration = start.declaration_in_force(stores.ledger, stores.ledger.head())
+            if declaration.hash != declared.hash:
+                _say(f"{declared.dataset}: the file has changed; the ledger's declaration {declaration.hash[:12]} stays in force")
+            ports = Ports(log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, stores.projections, clock)
+            home = settings.home / "speed" / declaration.dataset
+            generations = files.FileGenerations(settings.warehouse_dir, declaration)
+            history = SparkHistory(spark, settings, declaration, log)
+            driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer))
+            _say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
+            stream.run(
+                spark, settings, driver, home, stop=stop, trigger=options.trigger, max_offsets=options.max_offsets,
+                committed=_Committed(log, f"braid-{declaration.dataset}"),
+            )  # fmt: skip
+            driver.seen.close()
+    finally:
+        spark.stop()
+
+
+def _started(steps: start.Steps) -> Driver:
+    """Run the start to its end, saying what it does when it takes long."""
+    caught_up, said = 0, time.monotonic()
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as done:
+            driver: Driver = done.value
+            return driver
+        caught_up += step == "catchup"
+        if time.monotonic() - said > 1:
+            said = time.monotonic()
+            _say(f"starting: {step}" + (f", {caught_up} micro-batches of seen ids read again" if caught_up else ""))
+
+
+class _Committed:
+    """After a commit: one line for people, and the ledger's end as a consumer group's offsets for standard tools."""
+
+    def __init__(self, log: kafka.KafkaLog, group: str) -> None:
+        self._log = log
+        self._group = group
+        self._published = 0.0
+
+    def __call__(self, head: LedgerRow, seconds: float) -> None:
+        stream.report(head, seconds)
+        if time.monotonic() - self._published < _GROUP_EVERY_S:
+            return
+        self._published = time.monotonic()
+        try:
+            self._log.publish_group(self._group, head.end)
+        except StoreUnavailable as error:
+            _say(f"group {self._group}: not published: {error}")  # derived: the stream does not depend on it
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress of a long-running job
+
+
+if __name__ == "__main__":
+    sys.exit(main())

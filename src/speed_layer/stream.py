@@ -1,0 +1,108 @@
+"""The stream: Spark's query, and each of its micro-batches handed to the protocol. Nothing else knows it is a stream."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+
+from braid import sql
+from braid.adapters import spark as frames
+from braid.errors import BraidError
+from braid.ledger import LedgerRow, Range
+from braid.settings import Settings
+from speed_layer import checkpoint, microbatch
+from speed_layer.microbatch import Driver
+
+MAX_OFFSETS = 100_000  # bounds a micro-batch after an outage, and with it the driver's Arrow table
+_LOOK_S = 0.5  # how often the waiting main thread looks whether it shall stop
+
+
+class StreamSource:
+    """One micro-batch as Spark hands it over: the range from its checkpoint, the rows by one action."""
+
+    def __init__(self, path: Path, batch: int, frame: DataFrame, text: str) -> None:
+        self.range: Range = checkpoint.range_of(path, batch)
+        self._frame = frame
+        self._text = text
+
+    def rows(self) -> Any:
+        """Run the one action and return the slim rows as an Arrow table."""
+        return frames.rows(self._frame, self._text)
+
+
+def run(
+    spark: SparkSession,
+    settings: Settings,
+    driver: Driver,
+    root: Path,
+    *,
+    stop: Event,
+    trigger: str = "0 seconds",
+    max_offsets: int = MAX_OFFSETS,
+    committed: Callable[[LedgerRow, float], None] = lambda _row, _seconds: None,
+) -> None:
+    """Run the stream until `stop` is set.
+
+    Parameters
+    ----------
+    driver : Driver, at head
+    root : Path, where the dataset's checkpoints are kept
+    stop : Event, set by a signal: the query is stopped and the function returns
+    committed : called with the new head and the seconds its micro-batch took
+
+    Raises
+    ------
+    BraidError
+        Whatever the protocol raised in a micro-batch, as it was raised.
+    """
+    path, _ = checkpoint.choose(root, driver.head)
+    text = sql.slim(driver.declaration, driver.declaration.topics[0], frames.RECORDS)
+    raised: list[BaseException] = []
+
+    def micro_batch(frame: DataFrame, batch: int) -> None:
+        began, before = time.monotonic(), driver.head.seq
+        try:
+            head = microbatch.run(driver, StreamSource(path, batch, frame, text))
+        except BaseException as error:
+            raised.append(error)
+            raise  # never return: Spark would commit the range
+        if head.seq != before:
+            committed(head, time.monotonic() - began)
+
+    topics = [t.name for t in driver.declaration.topics]
+    records = frames.streaming(spark, settings, topics, driver.head.end, max_offsets)
+    writer = records.writeStream.foreachBatch(micro_batch).option("checkpointLocation", str(path))
+    query = writer.queryName(driver.declaration.dataset).trigger(processingTime=trigger).start()
+    try:
+        while not stop.is_set() and not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type] # seconds, fractions too
+            pass
+    except StreamingQueryException as error:
+        raise _cause(raised, error, driver.declaration.dataset) from error
+    finally:
+        query.stop()
+    if raised:
+        raise raised[0]
+
+
+def _cause(raised: list[BaseException], error: StreamingQueryException, dataset: str) -> BaseException:
+    """Return what the micro-batch raised, or Spark's own complaint in one line."""
+    if raised:
+        return raised[0]
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return BraidError(f"{dataset}: the stream ended: {first}; the log has the whole trace")
+
+
+def report(head: LedgerRow, seconds: float) -> None:
+    """Write one line about a committed micro-batch to stderr."""
+    print(  # noqa: T201 - progress of a long-running job
+        f"seq {head.seq}: {head.good} good, {head.copies} copies, {head.dead} dead, {head.alerts} alerts in {seconds * 1000:.0f} ms",
+        file=sys.stderr,
+        flush=True,
+    )
