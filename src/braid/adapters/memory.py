@@ -165,11 +165,13 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._rows: dict[int, LedgerRow] = {}
+        self._newest = -1
         self._current: Current | None = None
 
     def create(self, row: LedgerRow, current: Current) -> None:
         """Write genesis and `current`, each only if there is none yet."""
         self._rows.setdefault(row.seq, row)
+        self._newest = max(self._newest, row.seq)
         if self._current is None:
             self._current = current
 
@@ -177,7 +179,7 @@ class MemoryLedger:
         """Return the newest row; LedgerError when there is no genesis."""
         if not self._rows:
             raise LedgerError("ledger: expected a genesis row, got none; create the dataset first: braid up")
-        return self._rows[max(self._rows)]
+        return self._rows[self._newest]
 
     def rows(self, after: int, through: int) -> list[LedgerRow]:
         """Return the rows with after < seq <= through; LedgerError when one is missing."""
@@ -194,6 +196,7 @@ class MemoryLedger:
                 f"ledger seq {row.seq}: expected it to be free, got a row of writer {held.writer}; "
                 "another driver is at work: this one must exit"
             )
+        self._newest = max(self._newest, row.seq)
 
     def current(self) -> Current:
         """Return the served generation; LedgerError before genesis."""
