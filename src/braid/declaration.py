@@ -159,15 +159,15 @@ class Declaration:
 
     def topic(self, name: str) -> Topic:
         """Return the topic called `name`; KeyError when the dataset owns none such."""
-        return _named(self.topics, name)
+        return {t.name: t for t in self.topics}[name]
 
     def view(self, name: str) -> ViewSpec:
         """Return the view called `name`; KeyError when there is none."""
-        return _named(self.views, name)
+        return {v.name: v for v in self.views}[name]
 
     def alert(self, name: str) -> AlertRule:
         """Return the alert rule called `name`; KeyError when there is none."""
-        return _named(self.alerts, name)
+        return {a.name: a for a in self.alerts}[name]
 
     def finest(self, view: ViewSpec) -> ViewSpec:
         """Return the view whose fragments are the tail of `view`: the first that is at least as fine, or itself."""
@@ -177,13 +177,6 @@ class Declaration:
     def fragment_views(self) -> tuple[ViewSpec, ...]:
         """The finest views, the only ones that have fragments."""
         return tuple(v for v in self.views if self.finest(v) is v)
-
-
-def _named(items: tuple[Any, ...], name: str) -> Any:
-    for item in items:
-        if item.name == name:
-            return item
-    raise KeyError(name)
 
 
 def _finer(fine: ViewSpec, coarse: ViewSpec) -> bool:
@@ -435,7 +428,7 @@ def _shown(value: object) -> str:
 
 
 def _keys_at(path: tuple[str, ...]) -> list[str]:
-    models = {0: _File, "fields": _Field, "views": _View, "alerts": _Alert, "api": _Api, "event_time": _EventTime, "batch": _Batch}
+    models: dict[object, type[BaseModel]] = {0: _File, "fields": _Field, "views": _View, "alerts": _Alert, "api": _Api, "event_time": _EventTime, "batch": _Batch}
     model = models.get(path[0] if path else 0)
     if path and path[0] == "views" and "measures" in path:
         model = _Measure

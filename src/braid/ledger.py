@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from braid.errors import Gap, RangeRefused
+from braid.seen import first_hash
 
 Partition: TypeAlias = tuple[str, int]
 Offsets: TypeAlias = Mapping[Partition, int]
@@ -258,7 +259,7 @@ def fp_of(ids: Iterable[bytes]) -> int:
     >>> fp_of([bytes([0] * 7 + [5] + [9] * 8), bytes([255] * 16)])
     4
     """
-    return sum(int.from_bytes(i[:8], "big") for i in ids) % (1 << 64)
+    return sum(first_hash(i) for i in ids) % (1 << 64)
 
 
 # ---- text forms --------------------------------------------------------------------------------------------------

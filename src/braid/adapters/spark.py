@@ -54,7 +54,8 @@ def static(spark: SparkSession, settings: Settings, offered: Range, tasks: int =
     """
     reader = _common(spark.read.format("kafka"), settings, _topics(offered.end))
     reader = reader.option("startingOffsets", spark_of(offered.start)).option("endingOffsets", spark_of(offered.end))
-    return reader.option("minPartitions", tasks).load().select(*_COLUMNS)
+    frame: DataFrame = reader.option("minPartitions", tasks).load()
+    return frame.select(*_COLUMNS)
 
 
 def streaming(
@@ -63,7 +64,8 @@ def streaming(
     """Return the records of some topics from given offsets on, at most `max_offsets` of them a micro-batch."""
     reader = _common(spark.readStream.format("kafka"), settings, topics)
     reader = reader.option("startingOffsets", spark_of(starting)).option("maxOffsetsPerTrigger", max_offsets)
-    return reader.load().select(*_COLUMNS)
+    frame: DataFrame = reader.load()
+    return frame.select(*_COLUMNS)
 
 
 def rows(frame: DataFrame, text: str) -> pa.Table:
