@@ -1,0 +1,230 @@
+"""The log on a real Kafka: where its topics stand (`KafkaLog`), and the one way into it (`EventProducer`).
+
+Offsets mean the next record. Ends are asked as `read_committed`, like every reader of Braid reads: a transaction of
+somebody else that is still open holds them back, and an answer never covers a record that may yet be taken away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Protocol
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from kafka.protocol.consumer import IsolationLevel, OffsetSpec
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from braid.errors import StoreUnavailable
+from braid.ledger import Offsets, Partition
+
+TIMEOUT_MS = 10_000
+RETRY_S = 0.1
+RECONNECT_MS = 1_000  # the client's own 30 s would be most of an outage
+PARTITIONS = 3  # of a new topic; never changed afterwards
+
+# kafka-python logs a traceback for each reconnect; what matters arrives as an exception or an unanswered send
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
+
+_TOPIC = {
+    # append time: a replayed history is not deleted by retention, and "later than append" is a function of the log
+    "message.timestamp.type": "LogAppendTime",
+    "cleanup.policy": "delete",
+}
+
+
+class _Exists(Exception):
+    """The topic to create is there already."""
+
+
+@contextmanager
+def _answering(bootstrap: str, what: str) -> Iterator[None]:
+    """Turn whatever the client raises into one error that says which broker was asked for what."""
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        text = str(error).rstrip(": ") or type(error).__name__
+        raise StoreUnavailable(f"Kafka at {bootstrap}: {what}: {text}; is it up? ask `braid status`") from error
+
+
+class KafkaLog:
+    """The port `Log` on a broker.
+
+    Parameters
+    ----------
+    bootstrap : `host:port`, several separated by commas
+
+    Raises
+    ------
+    StoreUnavailable
+        No broker answers there within 10 s.
+    """
+
+    def __init__(self, bootstrap: str, timeout_ms: int = TIMEOUT_MS) -> None:
+        self._bootstrap = bootstrap
+        self._timeout_s = timeout_ms / 1000
+        with _answering(bootstrap, "connecting"):
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=bootstrap.split(","),
+                bootstrap_timeout_ms=timeout_ms,
+                request_timeout_ms=timeout_ms,
+                reconnect_backoff_max_ms=RECONNECT_MS,
+            )
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Create a topic with append time as its timestamps; nothing happens when it exists."""
+        with contextlib.suppress(_Exists):
+            self._ask(f"creating topic {topic}", lambda: self._create(topic, partitions))
+        self._ask(f"creating topic {topic}", lambda: self._admin.wait_for_topics([topic]))
+
+    def _create(self, topic: str, partitions: int) -> None:
+        try:
+            self._admin.create_topics({topic: {"num_partitions": partitions, "configs": _TOPIC}})
+        except TopicAlreadyExistsError as error:
+            raise _Exists from error
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Return the broker's unique id of each topic: a topic created again has another."""
+        return {topic["name"]: str(topic["topic_id"]) for topic in self._described(topics)}
+
+    def partitions(self, topics: Sequence[str]) -> list[Partition]:
+        """Return every partition of the topics, in order."""
+        found = [(t["name"], p["partition_index"]) for t in self._described(topics) for p in t["partitions"]]
+        return sorted(found)
+
+    def earliest(self, topics: Sequence[str]) -> dict[Partition, int]:
+        """Return the first offset still held, per partition."""
+        return self._offsets(topics, OffsetSpec.EARLIEST)
+
+    def latest(self, topics: Sequence[str]) -> dict[Partition, int]:
+        """Return the end offset, per partition: below it, everything is committed."""
+        return self._offsets(topics, OffsetSpec.LATEST)
+
+    def publish_group(self, group: str, ends: Offsets) -> None:
+        """Publish the ledger's end as a consumer group's offsets, for standard lag tools."""
+        offsets = {TopicPartition(*partition): OffsetAndMetadata(end) for partition, end in ends.items()}
+
+        def alter() -> None:
+            for partition, error in self._admin.alter_group_offsets(group, offsets).items():
+                if error.errno:
+                    raise error(f"{partition.topic} partition {partition.partition}")
+
+        self._ask(f"publishing offsets of group {group}", alter)
+
+    def group(self, group: str) -> dict[Partition, int]:
+        """Return the offsets published for a consumer group; empty when there are none."""
+        found = self._ask(f"reading offsets of group {group}", lambda: self._admin.list_group_offsets(group)[group])
+        return {(p.topic, p.partition): held.offset for p, held in found.items() if held.offset >= 0}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._admin.close()
+
+    def __enter__(self) -> KafkaLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _described(self, topics: Sequence[str]) -> list[dict[str, Any]]:
+        described = self._ask(f"describing {', '.join(topics)}", lambda: self._admin.describe_topics(list(topics)))
+        for topic in described:
+            if topic["error_code"] == UnknownTopicOrPartitionError.errno:
+                raise StoreUnavailable(
+                    f"Kafka at {self._bootstrap}: expected topic {topic['name']} to exist, got none; "
+                    "the stream and the producer create it when they start"
+                )
+            if topic["error_code"]:
+                raise StoreUnavailable(
+                    f"Kafka at {self._bootstrap}: topic {topic['name']}: {for_code(topic['error_code'])}"
+                )
+        return list(described)
+
+    def _offsets(self, topics: Sequence[str], spec: OffsetSpec) -> dict[Partition, int]:
+        wanted = {TopicPartition(*partition): spec for partition in self.partitions(topics)}
+        found = self._ask(
+            f"asking {spec.name.lower()} offsets of {', '.join(topics)}",
+            lambda: self._admin.list_partition_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED),
+        )
+        return {(p.topic, p.partition): answer.offset for p, answer in sorted(found.items())}
+
+    def _ask(self, what: str, request: Callable[[], Any]) -> Any:
+        """Ask until the broker answers or the time-out passes; a coordinator or leader may just be moving."""
+        end_s = time.monotonic() + self._timeout_s
+        with _answering(self._bootstrap, what):
+            while True:
+                try:
+                    return request()
+                except KafkaError as error:
+                    if not error.retriable or time.monotonic() > end_s:
+                        raise
+                    time.sleep(RETRY_S)
+
+
+class Delivery(Protocol):
+    """What became of one event: `is_done` once the broker acknowledged or refused it, `exception` when refused."""
+
+    @property
+    def is_done(self) -> bool: ...
+    @property
+    def exception(self) -> BaseException | None: ...
+
+
+class EventProducer:
+    """Sends keyed events: `acks=all`, idempotent, lz4, batched.
+
+    Sending never blocks and never bounds memory (kafka-python 3 has no buffer limit): the caller counts what is not
+    yet acknowledged. A broker that is down is retried until the delivery time-out of 120 s.
+
+    Parameters
+    ----------
+    bootstrap : `host:port`, several separated by commas
+    linger_ms : how long a batch may wait for company
+
+    Raises
+    ------
+    StoreUnavailable
+        No broker answers there within 10 s.
+    """
+
+    def __init__(self, bootstrap: str, linger_ms: int = 5, timeout_ms: int = TIMEOUT_MS) -> None:
+        with _answering(bootstrap, "connecting"):
+            self._producer = KafkaProducer(
+                bootstrap_servers=bootstrap.split(","),
+                acks="all",
+                enable_idempotence=True,
+                delivery_timeout_ms=120_000,
+                compression_type="lz4",
+                linger_ms=linger_ms,
+                batch_size=262_144,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+                bootstrap_timeout_ms=timeout_ms,
+                reconnect_backoff_max_ms=RECONNECT_MS,
+            )
+        self._bootstrap = bootstrap
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> Delivery:
+        """Hand over one event and return its delivery at once; the first of a topic asks the broker where it lies."""
+        with _answering(self._bootstrap, f"sending to {topic}"):
+            delivery: Delivery = self._producer.send(topic, value=value, key=key, partition=partition)
+        return delivery
+
+    def close(self, timeout_s: float) -> None:
+        """Close; what is not acknowledged within `timeout_s` seconds is given up, and its deliveries fail."""
+        try:
+            self._producer.close(timeout_s)
+        except KafkaError:
+            # its flush timed out, and close() raised before it stopped its thread: stop that, then close what is left
+            self._producer._sender.force_close()  # there is no public way
+            self._producer.close(1)
+
+    def __enter__(self) -> EventProducer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close(0 if kind else 30)
