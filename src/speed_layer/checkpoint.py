@@ -108,6 +108,6 @@ def _offsets(path: Path) -> Offsets:
     if len(lines) < 2 or not lines[0].startswith("v"):
         raise ValueError(f"{path}: expected a version line and offsets, got {lines[:1]}")
     parsed = json.loads(lines[-1])
-    if not isinstance(parsed, Mapping) or not all(isinstance(v, Mapping) for v in parsed.values()):
+    if not parsed or not isinstance(parsed, Mapping) or not all(isinstance(v, Mapping) for v in parsed.values()):
         raise ValueError(f"{path}: expected offsets by topic and partition, got {lines[-1][:80]}")
     return offsets_of_spark(lines[-1])
