@@ -1,0 +1,375 @@
+"""Every choice of an installation, as one frozen value built from a mapping of BRAID_* names.
+
+Nothing here reads the machine: `braid.adapters.environment` looks at the environment, the memory, the Java
+folders and the recorded ports, and hands them in. So a test builds any installation from a dict.
+
+===============  ===========================================================================  ==================
+name             meaning                                                                      default
+===============  ===========================================================================  ==================
+BRAID_HOME       all state of this instance                                                   <root>/.braid
+BRAID_ROOT       the checkout: datasets/, cql/, dashboard/, infrastructure/                   where src/ lies
+BRAID_CACHE      jars and web files, shared by all instances                                  ~/.cache/braid
+BRAID_PORTS      `standard` or `free`, then `name=number` for single ones: `free,api=5005`    standard
+BRAID_MEMORY     `small`, `normal`, or `auto`: small below 12 GB                              auto
+BRAID_MAVEN      address of a Maven repository                                                Maven Central
+===============  ===========================================================================  ==================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Literal
+
+from braid.errors import SettingsError
+
+LOOPBACK = "127.0.0.1"
+MAVEN_CENTRAL = "https://repo1.maven.org/maven2/"
+SMALL_BELOW_BYTES = 12 * 10**9
+KNOWN = ("BRAID_HOME", "BRAID_ROOT", "BRAID_CACHE", "BRAID_PORTS", "BRAID_MEMORY", "BRAID_MAVEN")
+# Set by the supervisor in its children, so that a later `braid` recognises them; nobody configures it.
+MARK = "BRAID_PROGRAM"
+# Folder of each jar set below the cache; infrastructure/local/jars.sha256 lists what each must hold.
+JAR_SETS = {"kafka": "kafka-4.1.2", "cassandra": "cassandra-5.0.9", "spark": "spark-4.2.0", "web": "web-1"}
+
+Profile = Literal["small", "normal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """One TCP port per listener, all on loopback; 0 means not chosen yet.
+
+    Examples
+    --------
+    >>> Ports().kafka, Ports.unset().kafka, Ports.of({"kafka": 19092}).kafka
+    (9092, 0, 19092)
+    """
+
+    kafka: int = 9092
+    controller: int = 9093
+    cassandra: int = 9042
+    storage: int = 7000
+    hive: int = 10000
+    api: int = 5000
+    dashboard: int = 8000
+    spark_ui: int = 4040
+    batch_ui: int = 4041
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the name of each port, in the order of the class."""
+        return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def unset(cls) -> "Ports":
+        """Return ports of which none is chosen."""
+        return cls(**dict.fromkeys(cls.names(), 0))
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, int]) -> "Ports":
+        """Return the standard ports with those of `numbers` in their place.
+
+        Raises
+        ------
+        SettingsError : an unknown name, or a number outside 1-65535
+        """
+        for name, number in numbers.items():
+            if name not in cls.names():
+                raise SettingsError(f"ports: unknown name {name!r}; expected one of {', '.join(cls.names())}")
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= 65535:
+                raise SettingsError(f"ports: {name}: expected a number in 1-65535, got {number!r}")
+        return replace(cls(), **numbers)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return {name: port}."""
+        return {name: getattr(self, name) for name in self.names()}
+
+
+@dataclass(frozen=True, slots=True)
+class PortChoice:
+    """What BRAID_PORTS asks for: a mode, and single ports that are fixed whatever the mode."""
+
+    mode: Literal["standard", "free"]
+    fixed: Mapping[str, int]
+
+    @classmethod
+    def parse(cls, text: str) -> "PortChoice":
+        """Read `standard`, `free`, `name=number` and lists of them.
+
+        Raises
+        ------
+        SettingsError : another word, an unknown port name or number
+
+        Examples
+        --------
+        >>> PortChoice.parse("free,api=5005")
+        PortChoice(mode='free', fixed={'api': 5005})
+        """
+        mode: Literal["standard", "free"] = "standard"
+        fixed: dict[str, int] = {}
+        for word in (part.strip() for part in text.split(",")):
+            name, equals, number = word.partition("=")
+            if word == "standard" or word == "free":
+                mode = "free" if word == "free" else "standard"
+            elif equals and number.isdecimal():
+                fixed[name] = int(number)
+            else:
+                raise SettingsError(f"BRAID_PORTS: expected standard, free or name=number, got {word!r}")
+        Ports.of(fixed)
+        return cls(mode, fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Heaps:
+    """Java heap sizes in MiB."""
+
+    kafka: int
+    cassandra: int
+    hive: int
+    speed: int
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """Sum over all five JVMs, in MiB, without what lies outside the heaps."""
+        return self.kafka + self.cassandra + self.hive + self.speed + self.batch
+
+
+HEAPS: dict[Profile, Heaps] = {
+    "normal": Heaps(kafka=512, cassandra=1024, hive=1024, speed=1024, batch=1024),
+    "small": Heaps(kafka=256, cassandra=512, hive=512, speed=512, batch=512),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One installation of Braid on one machine.
+
+    Attributes
+    ----------
+    home, root, cache : absolute paths, see the module's table
+    ports : Ports, as recorded by the last `braid up`, else as BRAID_PORTS asks
+    profile : memory profile, already decided
+    python : the interpreter that runs Braid; Spark's workers use it too
+    spark_home : folder of the pyspark package
+    java_home : a Java 17, or None when none was found
+    maven : address of the Maven repository
+    """
+
+    home: Path
+    root: Path
+    cache: Path
+    ports: Ports
+    port_choice: PortChoice
+    profile: Profile
+    python: Path
+    spark_home: Path
+    java_home: Path | None = None
+    maven: str = MAVEN_CENTRAL
+
+    @classmethod
+    def of(
+        cls,
+        names: Mapping[str, str],
+        *,
+        root: Path,
+        python: Path,
+        spark_home: Path,
+        user_home: Path,
+        memory_bytes: int,
+        recorded: Ports | None = None,
+        recorded_mode: str = "standard",
+        java_home: Path | None = None,
+        maven: str = MAVEN_CENTRAL,
+    ) -> "Settings":
+        """Build settings from BRAID_* names; other names are passed over (XDG_CACHE_HOME excepted).
+
+        Parameters
+        ----------
+        names : mapping, usually os.environ
+        root, python, spark_home, user_home : what the machine says, used where `names` says nothing
+        memory_bytes : memory of this machine, decides the profile `auto`
+        recorded, recorded_mode : what the last `braid up` chose, if any
+
+        Raises
+        ------
+        SettingsError : an unknown BRAID_* name, or a value outside its range
+        """
+        _refuse_unknown(names)
+        root = Path(names.get("BRAID_ROOT") or root).absolute()
+        choice = PortChoice.parse(names.get("BRAID_PORTS") or recorded_mode)
+        return cls(
+            home=_absolute(names.get("BRAID_HOME"), root / ".braid", user_home),
+            root=root,
+            cache=_absolute(names.get("BRAID_CACHE"), _cache_home(names, user_home) / "braid", user_home),
+            ports=recorded or _unrecorded(choice),
+            port_choice=choice,
+            profile=_profile(names.get("BRAID_MEMORY") or "auto", memory_bytes),
+            python=python,
+            spark_home=spark_home,
+            java_home=java_home,
+            maven=(names.get("BRAID_MAVEN") or maven).rstrip("/") + "/",
+        )
+
+    def with_ports(self, ports: Ports) -> "Settings":
+        """Return the same installation on other ports."""
+        return replace(self, ports=ports)
+
+    @property
+    def heaps(self) -> Heaps:
+        """Heap sizes of the memory profile, in MiB."""
+        return HEAPS[self.profile]
+
+    @property
+    def logs(self) -> Path:
+        """Folder of one log file per program."""
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Folder of pids, sockets, the lock and ports.json."""
+        return self.home / "run"
+
+    @property
+    def warehouse_dir(self) -> Path:
+        """Root of master/ and views/."""
+        return self.home / "warehouse"
+
+    @property
+    def local(self) -> Path:
+        """Templates and the jar list."""
+        return self.root / "infrastructure" / "local"
+
+    @property
+    def web_dir(self) -> Path:
+        """Third-party JavaScript, taken out of the webjars."""
+        return self.jar_dir("web") / "files"
+
+    def jar_dir(self, jar_set: str) -> Path:
+        """Return the folder of a jar set: kafka, cassandra, spark or web."""
+        return self.cache / "jars" / JAR_SETS[jar_set]
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """host:port of the broker."""
+        return f"{LOOPBACK}:{self._chosen('kafka')}"
+
+    @property
+    def cassandra_host(self) -> str:
+        """Address of Cassandra."""
+        return LOOPBACK
+
+    @property
+    def cassandra_port(self) -> int:
+        """CQL port."""
+        return self._chosen("cassandra")
+
+    @property
+    def hive_host(self) -> str:
+        """Address of HiveServer2."""
+        return LOOPBACK
+
+    @property
+    def hive_port(self) -> int:
+        """Thrift port of HiveServer2."""
+        return self._chosen("hive")
+
+    def spark_conf(self, app: str) -> dict[str, str]:
+        """Return all Spark options of an application.
+
+        Parameters
+        ----------
+        app : `speed`, `batch`, or any other name (no web page then)
+
+        Returns
+        -------
+        dict of option to text; `spark.driver.*` options act only before the JVM has started
+        """
+        return _session_conf(self) | _driver_conf(self, app) | _local_disk_conf()
+
+    def spark_env(self) -> dict[str, str]:
+        """Return the environment Spark needs around it, for a child process or os.environ."""
+        env = {
+            "PYSPARK_PYTHON": str(self.python),
+            "PYSPARK_DRIVER_PYTHON": str(self.python),
+            "SPARK_HOME": str(self.spark_home),
+            "SPARK_LOCAL_IP": LOOPBACK,
+            "PYTHONPATH": str(self.root / "src"),
+        }
+        return env | ({"JAVA_HOME": str(self.java_home)} if self.java_home else {})
+
+    def _chosen(self, name: str) -> int:
+        number: int = getattr(self.ports, name)
+        if number:
+            return number
+        raise SettingsError(f"{self.run / 'ports.json'}: no {name} port chosen yet; run `braid up` first")
+
+
+def _session_conf(settings: Settings) -> dict[str, str]:
+    return {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(settings.warehouse_dir),
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.streaming.metricsEnabled": "false",
+        "spark.sql.streaming.numRecentProgressUpdates": "20",
+        "spark.speculation": "false",
+    }
+
+
+def _driver_conf(settings: Settings, app: str) -> dict[str, str]:
+    page = {"speed": settings.ports.spark_ui, "batch": settings.ports.batch_ui}.get(app, 0)
+    memory = {"speed": settings.heaps.speed, "batch": settings.heaps.batch}.get(app, settings.heaps.batch)
+    return {
+        # local[2,4]: plain local[2] never retries a task
+        "spark.master": "local[2,4]",
+        "spark.driver.memory": f"{memory}m",
+        "spark.driver.extraClassPath": str(settings.jar_dir("spark") / "*"),
+        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
+        # bindAddress alone is not enough: with jars to serve, SparkContext resolves the host's own name
+        "spark.driver.bindAddress": LOOPBACK,
+        "spark.driver.host": LOOPBACK,
+        "spark.local.dir": str(settings.home / "spark" / "tmp"),
+        "spark.ui.enabled": "true" if page else "false",
+        "spark.ui.port": str(page or 4040),
+        "spark.ui.showConsoleProgress": "false",
+    }
+
+
+def _local_disk_conf() -> dict[str, str]:
+    # Hadoop's own local file system forks chmod and readlink for each checkpoint file: 80 ms against 6 ms
+    checkpointing = "org.apache.spark.sql.execution.streaming.checkpointing"
+    return {
+        "spark.hadoop.fs.file.impl": "com.globalmentor.apache.hadoop.fs.BareLocalFileSystem",
+        "spark.sql.streaming.checkpointFileManagerClass": f"{checkpointing}.FileSystemBasedCheckpointFileManager",
+    }
+
+
+def _refuse_unknown(names: Mapping[str, str]) -> None:
+    unknown = sorted(name for name in names if name.startswith("BRAID_") and name not in KNOWN and name != MARK)
+    if unknown:
+        raise SettingsError(f"environment: unknown setting {unknown[0]}; known are {', '.join(KNOWN)}")
+
+
+def _absolute(given: str | None, default: Path, user_home: Path) -> Path:
+    if not given:
+        return default.absolute()
+    return (user_home / given[2:] if given.startswith("~/") else Path(given)).absolute()
+
+
+def _cache_home(names: Mapping[str, str], user_home: Path) -> Path:
+    xdg = names.get("XDG_CACHE_HOME", "")
+    # the XDG rule: a relative path there counts as unset
+    return Path(xdg) if xdg.startswith("/") else user_home / ".cache"
+
+
+def _unrecorded(choice: PortChoice) -> Ports:
+    return replace(Ports() if choice.mode == "standard" else Ports.unset(), **choice.fixed)
+
+
+def _profile(word: str, memory_bytes: int) -> Profile:
+    if word == "small" or word == "normal":
+        return "small" if word == "small" else "normal"
+    if word == "auto":
+        return "small" if memory_bytes < SMALL_BELOW_BYTES else "normal"
+    raise SettingsError(f"BRAID_MEMORY: expected auto, small or normal, got {word!r}")

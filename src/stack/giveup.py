@@ -1,0 +1,123 @@
+"""Supervisor's listener: gives up on a program after five restarts in ten minutes, and kills one without heartbeat.
+
+Supervisor counts only starts that die at once; a program that dies a minute after each start it would restart for
+ever. Giving up stops the program, leaves `run/gave-up/<name>.json` for `braid status`, and says so in logs/giveup.log.
+Killing is not giving up: a job that is stuck is killed so that supervisor starts it again.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import defaultdict, deque
+from pathlib import Path
+from typing import TextIO
+
+from supervisor.childutils import eventdata, get_headers, getRPCInterface
+
+LIMIT = 5
+WINDOW_S = 600.0
+SILENT_S = 120.0
+
+
+class Restarts:
+    """How often each program has died lately.
+
+    Examples
+    --------
+    >>> restarts = Restarts(limit=2, window_s=10.0)
+    >>> [restarts.too_many("speed", at) for at in (0.0, 1.0, 2.0)], restarts.too_many("speed", 20.0)
+    ([False, False, True], False)
+    """
+
+    def __init__(self, limit: int = LIMIT, window_s: float = WINDOW_S) -> None:
+        self._limit = limit
+        self._window_s = window_s
+        self._deaths: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    def too_many(self, name: str, now_s: float) -> bool:
+        """Note a death at `now_s` (seconds, any monotonic zero); return whether it is one too many."""
+        deaths = self._deaths[name]
+        deaths.append(now_s)
+        while deaths and deaths[0] <= now_s - self._window_s:
+            deaths.popleft()
+        if len(deaths) <= self._limit:
+            return False
+        deaths.clear()
+        return True
+
+
+def silent_for(heartbeat: Path, started_s: float, now_s: float) -> float:
+    """Return seconds since the last touch, or since the start when that is later (Unix seconds)."""
+    try:
+        touched = heartbeat.stat().st_mtime
+    except OSError:
+        touched = 0.0
+    return now_s - max(touched, started_s)
+
+
+def main(stdin: TextIO, stdout: TextIO) -> None:
+    """Serve supervisor's events until it ends."""
+    rpc, restarts, run = getRPCInterface(os.environ).supervisor, Restarts(), Path(os.environ["BRAID_HOME"]) / "run"
+    while True:
+        stdout.write("READY\n")
+        stdout.flush()
+        line = stdin.readline()
+        if not line:
+            return
+        headers = get_headers(line)
+        payload = stdin.read(int(headers["len"]))
+        try:
+            _handle(rpc, restarts, run, headers["eventname"], payload)
+        except Exception as error:  # noqa: BLE001  # a listener that dies stops watching; supervisor's faults are logged
+            _log(f"{headers['eventname']}: {error!r}")
+        stdout.write("RESULT 2\nOK")
+        stdout.flush()
+
+
+def _handle(rpc: object, restarts: Restarts, run: Path, event: str, payload: str) -> None:
+    if event.startswith("TICK"):
+        _kill_silent(rpc, run)
+        return
+    headers, _ = eventdata(payload + "\n")
+    name = headers["processname"]
+    if event.endswith("FATAL"):
+        _give_up(run, name, "it ended at once, each time it was started")
+    elif restarts.too_many(name, time.monotonic()):
+        rpc.stopProcess(name, False)  # type: ignore[attr-defined]  # XML-RPC answers any name
+        _give_up(run, name, f"it ended {LIMIT + 1} times in {WINDOW_S / 60:.0f} minutes")
+
+
+def _give_up(run: Path, name: str, reason: str) -> None:
+    folder = run / "gave-up"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps({"reason": reason, "at_s": int(time.time())}), "utf-8")
+    _log(f"{name}: given up: {reason}")
+
+
+def _kill_silent(rpc: object, run: Path) -> None:
+    watched = {path.stem: beat for path in (run / "programs").glob("*.json") if (beat := _heartbeat(path))}
+    if not watched:
+        return
+    for info in rpc.getAllProcessInfo():  # type: ignore[attr-defined]
+        beat = watched.get(info["name"])
+        if beat is None or not info["pid"]:
+            continue
+        silent_s = silent_for(beat, info["start"], time.time())
+        if silent_s > SILENT_S:
+            _log(f"{info['name']}: no heartbeat for {silent_s:.0f} s: killing pid {info['pid']}")
+            os.killpg(info["pid"], signal.SIGKILL)
+
+
+def _heartbeat(launch: Path) -> Path | None:
+    named = json.loads(launch.read_text("utf-8")).get("heartbeat")
+    return Path(named) if named else None
+
+
+def _log(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.stdin, sys.stdout)

@@ -1,0 +1,92 @@
+"""Which ports: the standard ones or free ones, written to run/ports.json so that every later command finds them."""
+
+import json
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+import psutil
+
+from braid.errors import PortInUse
+from braid.settings import LOOPBACK, Ports, Settings
+
+
+def choose(settings: Settings) -> Settings:
+    """Return the settings with every port decided, and record them.
+
+    Recorded ports are kept where they are still free: clients know them. In mode `free` a taken one is chosen anew;
+    in mode `standard` it stays, and the check before the start names who holds it.
+    """
+    choice = settings.port_choice
+    if choice.mode == "standard":
+        ports = replace(Ports(), **choice.fixed)
+    else:
+        known = {**settings.ports.as_dict(), **choice.fixed}
+        keep = {name: number for name, number in known.items() if name in choice.fixed or _keeps(number)}
+        ports = Ports.of({**_free([name for name in Ports.names() if name not in keep]), **keep})
+    record(settings.with_ports(ports))
+    return settings.with_ports(ports)
+
+
+def record(settings: Settings) -> None:
+    """Write the ports, and the BRAID_PORTS text they came from, to run/ports.json."""
+    choice = settings.port_choice
+    asked = ",".join([choice.mode, *(f"{name}={number}" for name, number in choice.fixed.items())])
+    path = settings.run / "ports.json"
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps({"asked": asked, "ports": settings.ports.as_dict()}, indent=1), "utf-8")
+    aside.replace(path)
+
+
+def refuse_taken(program: str, ports: Mapping[str, int]) -> None:
+    """Raise when another process listens on a port that a program is about to use.
+
+    Raises
+    ------
+    PortInUse : names the port, what it is for, and the process that holds it
+    """
+    for name, port in ports.items():
+        if is_free(port):
+            continue
+        instead = f"BRAID_PORTS=free, or {name}=NUMBER in it"
+        raise PortInUse(f"{program}: port {port} ({name}) is in use by {holder(port)}; stop it, or set {instead}")
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on the port now."""
+    with socket.socket() as trial:
+        # as servers do: a connection of a stopped server that lingers in TIME_WAIT does not count
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def holder(port: int) -> str:
+    """Return who listens on a port: `python3 (pid 4711, user ann): …`, as far as this user may see."""
+    try:
+        found = [c for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port and c.status == "LISTEN"]
+        pid = next((c.pid for c in found if c.pid), None)
+        if pid is None:
+            return "another user's process"
+        process = psutil.Process(pid)
+        line = " ".join(process.cmdline())
+        return f"{process.name()} (pid {pid}, user {process.username()}): {line[:80]}"
+    except psutil.Error:
+        return "a process this user may not see"
+
+
+def _keeps(number: int) -> bool:
+    return bool(number) and is_free(number)
+
+
+def _free(names: list[str]) -> dict[str, int]:
+    # all held open together, so that no two names get the same one
+    with ExitStack() as held:
+        sockets = {name: held.enter_context(socket.socket()) for name in names}
+        for one in sockets.values():
+            one.bind((LOOPBACK, 0))
+        return {name: int(one.getsockname()[1]) for name, one in sockets.items()}

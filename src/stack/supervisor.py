@@ -1,0 +1,266 @@
+"""Supervisor keeps the processes: its configuration is generated, its unix socket is asked.
+
+It knows neither readiness nor order, so `autostart=false`: `stack.up` starts a program, asks it, goes on. It restarts
+what dies, at once; `stack.giveup` listens and gives up after five restarts in ten minutes.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+
+from braid.errors import NotReady, StackError
+from braid.settings import MARK, Settings
+from stack.programs import Program
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+SUPERVISOR = "supervisord"
+LISTENER = "giveup"
+# sun_path holds 104 bytes on the smallest system, and supervisor adds its pid while it binds
+SOCKET_BYTES = 90
+GOING = {"STARTING", "RUNNING", "STOPPING"}
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What supervisor says of a process; `state` is its word: RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL."""
+
+    name: str
+    state: str
+    pid: int
+    started_s: int
+    detail: str
+
+
+def socket_path(settings: Settings) -> Path:
+    """Return the path of the socket: in the home, or in a short folder of this user when the home's is too long."""
+    path = settings.run / "supervisor.sock"
+    if len(os.fsencode(path)) <= SOCKET_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(settings.home)).hexdigest()[:16]
+    return Path(f"/tmp/braid-{os.getuid()}") / f"{digest}.sock"  # noqa: S108  # 0700 and ours, checked in _own_folder
+
+
+def write_conf(settings: Settings, programs: list[Program]) -> None:
+    """Write run/supervisord.conf, and run/programs/<name>.ini and .json for each program; other programs' stay."""
+    for program in programs:
+        _file(settings, program.name, "ini").write_text(_program_section(settings, program), "utf-8")
+    conf = f"{_main_section(settings)}\n{_listener_section(settings)}\n[include]\nfiles = programs/*.ini\n"
+    (settings.run / "supervisord.conf").write_text(conf, "utf-8")
+
+
+def forget(settings: Settings, names: Iterable[str] | None = None) -> None:
+    """Remove the files of these programs, or of all, so that supervisor knows them no more at its next look."""
+    stems = {path.stem for path in (settings.run / "programs").glob("*.ini")} if names is None else names
+    for name in stems:
+        _file(settings, name, "ini").unlink(missing_ok=True)
+        _file(settings, name, "json").unlink(missing_ok=True)
+
+
+def start_daemon(settings: Settings) -> None:
+    """Start supervisord in the background and wait until it answers.
+
+    Raises
+    ------
+    StackError : it ended with an error; its words are in the text
+    """
+    _own_folder(socket_path(settings).parent)
+    done = subprocess.run(
+        [str(settings.python), "-m", "supervisor.supervisord", "-c", str(settings.run / "supervisord.conf")],
+        env={**os.environ, "BRAID_HOME": str(settings.home), MARK: SUPERVISOR},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StackError(f"supervisord: ended with {done.returncode}: {' '.join(done.stdout.split())[-300:]}")
+    deadline = time.monotonic() + 20
+    while Supervisor.of(settings) is None:
+        if time.monotonic() > deadline:
+            raise NotReady(f"supervisord: no answer at {socket_path(settings)}; log: {settings.logs / 'supervisord.log'}")
+        time.sleep(0.05)
+
+
+class Supervisor:
+    """The running supervisord of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        transport = SupervisorTransport(None, None, f"unix://{socket_path(settings)}")
+        self._rpc: Any = ServerProxy("http://127.0.0.1", transport)
+        self._settings = settings
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Supervisor | None":
+        """Return the supervisor of this home, or None when none answers."""
+        found = cls(settings)
+        try:
+            running = found._rpc.supervisor.getState()["statename"] == "RUNNING"
+        except (OSError, HTTPException, Fault):
+            return None
+        return found if running else None
+
+    def states(self) -> dict[str, State]:
+        """Return {program: State}, without our own listener."""
+        return {name: state for name, state in self._all().items() if name != LISTENER}
+
+    def _all(self) -> dict[str, State]:
+        return {info["name"]: _state(info) for info in self._rpc.supervisor.getAllProcessInfo()}
+
+    def update(self, programs: list[Program]) -> None:
+        """Take over programs: new ones are added, changed ones stopped and replaced, the others left alone."""
+        write_conf(self._settings, programs)
+        self._reload()
+
+    def remove(self, names: list[str]) -> None:
+        """Stop programs and forget them."""
+        self.stop([name for name in names if name in self.states()])
+        forget(self._settings, names)
+        self._reload()
+
+    def _reload(self) -> None:
+        added, changed, removed = self._rpc.supervisor.reloadConfig()[0]
+        for name in [*changed, *removed]:
+            self.stop([name])
+            self._rpc.supervisor.removeProcessGroup(name)
+        for name in [*added, *changed]:
+            self._rpc.supervisor.addProcessGroup(name)
+
+    def start(self, name: str) -> None:
+        """Start a program, without waiting; one that runs already is left alone."""
+        try:
+            self._rpc.supervisor.startProcess(name, False)
+        except Fault as fault:
+            if fault.faultCode != Faults.ALREADY_STARTED:
+                raise StackError(f"{name}: cannot be started: {fault.faultString}") from fault
+
+    def stop(self, names: list[str], patience_s: float = 90.0) -> None:
+        """Stop programs together and wait until they have ended; supervisor kills those that outstay their time."""
+        for name in names:
+            try:
+                self._rpc.supervisor.stopProcess(name, False)
+            except Fault as fault:
+                if fault.faultCode != Faults.NOT_RUNNING:
+                    raise StackError(f"{name}: cannot be stopped: {fault.faultString}") from fault
+        deadline = time.monotonic() + patience_s
+        while any(state.state in GOING for name, state in self._all().items() if name in names):
+            if time.monotonic() > deadline:
+                raise StackError(f"{', '.join(names)}: did not end within {patience_s:.0f} s")
+            time.sleep(0.05)
+
+    def shutdown(self) -> None:
+        """End supervisord, with all that still runs under it, and wait for its process to end."""
+        try:
+            process = psutil.Process(self._rpc.supervisor.getPID())
+            self._rpc.supervisor.shutdown()
+            process.wait(timeout=90)
+        except (OSError, HTTPException, Fault, psutil.Error):
+            # already gone, or stuck: `stack.home` ends what is left, by pid
+            return
+
+
+def _state(info: dict[str, Any]) -> State:
+    return State(info["name"], info["statename"], info["pid"], info["start"], info["spawnerr"] or info["description"])
+
+
+def _own_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StackError(f"{folder}: belongs to another user; remove it or use a shorter BRAID_HOME")
+
+
+def _main_section(settings: Settings) -> str:
+    user = "user = root\n" if os.geteuid() == 0 else ""
+    sock = _safe(socket_path(settings))
+    return f"""[unix_http_server]
+file = {sock}
+chmod = 0700
+
+[supervisord]
+logfile = {_safe(settings.logs / "supervisord.log")}
+logfile_maxbytes = 5MB
+logfile_backups = 1
+pidfile = {_safe(settings.run / "supervisord.pid")}
+childlogdir = {_safe(settings.logs)}
+identifier = braid
+{user}
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl = unix://{sock}
+"""
+
+
+def _listener_section(settings: Settings) -> str:
+    # -P: this folder holds a supervisor.py, which must not hide the library
+    argv = (str(settings.python), "-P", "-m", "stack.giveup")
+    listener = Program(LISTENER, argv, env={"PYTHONPATH": str(HERE.parent), "PYTHONUNBUFFERED": "1"})
+    return f"""[eventlistener:{LISTENER}]
+command = {_command(settings, listener)}
+events = PROCESS_STATE_EXITED,PROCESS_STATE_BACKOFF,PROCESS_STATE_FATAL,TICK_5
+autorestart = true
+startsecs = 0
+stdout_logfile = NONE
+stderr_logfile = {_safe(settings.logs / "giveup.log")}
+stderr_logfile_maxbytes = 1MB
+stderr_logfile_backups = 1
+"""
+
+
+def _program_section(settings: Settings, program: Program) -> str:
+    return f"""[program:{program.name}]
+command = {_command(settings, program)}
+directory = {_safe(settings.home)}
+priority = {program.order}
+autostart = false
+autorestart = true
+startsecs = 5
+startretries = 5
+stopsignal = {program.stopsignal}
+stopwaitsecs = {program.stopwaitsecs}
+stopasgroup = true
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {_safe(settings.logs / f"{program.name}.log")}
+stdout_logfile_maxbytes = 20MB
+stdout_logfile_backups = 2
+"""
+
+
+def _command(settings: Settings, program: Program) -> str:
+    launch = {
+        "argv": program.argv,
+        "env": program.environment(settings),
+        "heartbeat": str(program.heartbeat) if program.heartbeat else None,
+    }
+    text = json.dumps(launch, indent=1, sort_keys=True)
+    path = _file(settings, program.name, "json")
+    path.write_text(text, "utf-8")
+    # the digest makes supervisor see a change of the launch file as a change of the program
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    words = (sys.executable, "-IS", HERE / "launch.py", path)
+    return " ".join(f'"{_safe(word)}"' for word in words) + f" {digest}"
+
+
+def _file(settings: Settings, name: str, kind: str) -> Path:
+    return settings.run / "programs" / f"{name}.{kind}"
+
+
+def _safe(path: object) -> str:
+    text = str(path)
+    if any(sign in text for sign in ('"', "\n", " ;", " #")):
+        raise StackError(f"{text}: a quote, a line break, ` ;` or ` #` in a path is more than supervisor can read")
+    return text.replace("%", "%%")
