@@ -244,6 +244,10 @@ class Settings:
         """Third-party JavaScript, taken out of the webjars."""
         return self.jar_dir("web") / "files"
 
+    def heartbeat(self, job: str) -> Path:
+        """Return the file by which a job (`speed-<dataset>`, `batch-<dataset>`) shows that it lives."""
+        return self.run / "heartbeat" / job
+
     def jar_dir(self, jar_set: str) -> Path:
         """Return the folder of a jar set: kafka, cassandra, spark or web."""
         return self.cache / "jars" / JAR_SETS[jar_set]

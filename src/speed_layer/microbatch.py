@@ -117,13 +117,6 @@ def steps(driver: Driver, source: Source) -> Iterator[str]:
     yield "projected"
 
 
-def run(driver: Driver, source: Source) -> LedgerRow:
-    """Run one micro-batch to its end and return the head."""
-    for _ in steps(driver, source):
-        pass
-    return driver.head
-
-
 def compute(driver: Driver, batch: fold.Batch, offered: ledger.Range) -> Work:
     """Return what a micro-batch contributes: a function of its rows, the ledger before it and the ids before it."""
     declaration, head = driver.declaration, driver.head

@@ -16,9 +16,12 @@ import uuid
 from collections.abc import Sequence
 from threading import Event
 
+from pyspark.sql import SparkSession
+
 from braid.adapters import cassandra, environment, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
+from braid.adapters.heartbeat import Heartbeat
 from braid.declaration import Declaration, load_all
 from braid.errors import BraidError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
@@ -29,6 +32,7 @@ from speed_layer.microbatch import Driver, Ports
 
 PARTITIONS = 2  # of a topic that does not exist yet; one a core here, never changed on a live topic
 _GROUP_EVERY_S = 1.0
+_RETRY_S = 2.0  # between two looks at a store that does not answer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,33 +74,53 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
     stop = Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
-    writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-    clock = SystemClock()
+    heart = Heartbeat(settings.heartbeat(f"speed-{declared.dataset}"))
+    heart.beat("starting")
     spark = frames.session(settings, "speed")
     try:
-        with kafka.KafkaLog(settings.kafka_bootstrap) as log, cassandra.connect(settings) as store:
-            store.apply_schema(declared)
-            stores = store.stores(declared)
-            start.create(log, stores.ledger, declared, options.partitions, writer)
-            declaration = start.declaration_in_force(stores.ledger, stores.ledger.head())
-            if declaration.hash != declared.hash:
-                _say(f"{declared.dataset}: the file has changed; the ledger's declaration {declaration.hash[:12]} stays in force")
-            ports = Ports(log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, stores.projections, clock)
-            home = settings.home / "speed" / declaration.dataset
-            generations = files.FileGenerations(settings.warehouse_dir, declaration)
-            history = SparkHistory(spark, settings, declaration, log)
-            driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer))
-            _say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
-            stream.run(
-                spark, settings, driver, home, stop=stop, trigger=options.trigger, max_offsets=options.max_offsets,
-                committed=_Committed(log, f"braid-{declaration.dataset}"),
-            )  # fmt: skip
-            driver.seen.close()
+        while not stop.is_set():
+            try:
+                _stream(spark, settings, declared, options, heart, stop)
+            except StoreUnavailable as error:
+                # the next start rebuilds the driver from the stores, as after a crash; the JVM is kept
+                _say(f"{error}; trying again")
+                heart.beat("waiting for a store")
+                stop.wait(_RETRY_S)
     finally:
         spark.stop()
 
 
-def _started(steps: start.Steps) -> Driver:
+def _stream(
+    spark: SparkSession, settings: Settings, declared: Declaration, options: argparse.Namespace, heart: Heartbeat, stop: Event
+) -> None:
+    """Stand up a driver at head and run the stream until `stop`, or until something is raised."""
+    writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    with kafka.KafkaLog(settings.kafka_bootstrap) as log, cassandra.connect(settings) as store:
+        store.apply_schema(declared)
+        stores = store.stores(declared)
+        start.create(log, stores.ledger, declared, options.partitions, writer)
+        declaration = start.declaration_in_force(stores.ledger, stores.ledger.head())
+        if declaration.hash != declared.hash:
+            _say(f"{declared.dataset}: the file has changed; the ledger's declaration {declaration.hash[:12]} stays in force")
+        ports = Ports(
+            log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, stores.projections, SystemClock()
+        )
+        home = settings.home / "speed" / declaration.dataset
+        generations = files.FileGenerations(settings.warehouse_dir, declaration)
+        history = SparkHistory(spark, settings, declaration, log)
+        driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer), heart)
+        try:
+            _say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
+            committed = _Committed(log, f"braid-{declaration.dataset}")
+            stream.run(
+                spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed,
+                trigger=options.trigger, max_offsets=options.max_offsets,
+            )  # fmt: skip
+        finally:
+            driver.seen.close()
+
+
+def _started(steps: start.Steps, heart: Heartbeat) -> Driver:
     """Run the start to its end, saying what it does when it takes long."""
     caught_up, said = 0, time.monotonic()
     while True:
@@ -108,6 +132,7 @@ def _started(steps: start.Steps) -> Driver:
         caught_up += step == "catchup"
         if time.monotonic() - said > 1:
             said = time.monotonic()
+            heart.beat(f"starting: {step}")
             _say(f"starting: {step}" + (f", {caught_up} micro-batches of seen ids read again" if caught_up else ""))
 
 

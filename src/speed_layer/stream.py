@@ -44,6 +44,7 @@ def run(
     root: Path,
     *,
     stop: Event,
+    beat: Callable[[str], None] = lambda _stage: None,
     trigger: str = "0 seconds",
     max_offsets: int = MAX_OFFSETS,
     committed: Callable[[LedgerRow, float], None] = lambda _row, _seconds: None,
@@ -55,6 +56,7 @@ def run(
     driver : Driver, at head
     root : Path, where the dataset's checkpoints are kept
     stop : Event, set by a signal: the query is stopped and the function returns
+    beat : called with each stage of a micro-batch, and twice a second while none runs: the job's heartbeat
     committed : called with the new head and the seconds its micro-batch took
 
     Raises
@@ -65,16 +67,21 @@ def run(
     path, _ = checkpoint.choose(root, driver.head)
     text = sql.slim(driver.declaration, driver.declaration.topics[0], frames.RECORDS)
     raised: list[BaseException] = []
+    running = Event()
 
     def micro_batch(frame: DataFrame, batch: int) -> None:
         began, before = time.monotonic(), driver.head.seq
+        running.set()
         try:
-            head = microbatch.run(driver, StreamSource(path, batch, frame, text))
+            for stage in microbatch.steps(driver, StreamSource(path, batch, frame, text)):
+                beat(stage)
         except BaseException as error:
             raised.append(error)
             raise  # never return: Spark would commit the range
-        if head.seq != before:
-            committed(head, time.monotonic() - began)
+        finally:
+            running.clear()
+        if driver.head.seq != before:
+            committed(driver.head, time.monotonic() - began)
 
     topics = [t.name for t in driver.declaration.topics]
     records = frames.streaming(spark, settings, topics, driver.head.end, max_offsets)
@@ -82,7 +89,8 @@ def run(
     query = writer.queryName(driver.declaration.dataset).trigger(processingTime=trigger).start()
     try:
         while not stop.is_set() and not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type] # seconds, fractions too
-            pass
+            if not running.is_set():  # a micro-batch that hangs must not be kept alive from here
+                beat("streaming")
     except StreamingQueryException as error:
         raise _cause(raised, error, driver.declaration.dataset) from error
     finally:

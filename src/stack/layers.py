@@ -1,0 +1,95 @@
+"""Braid's own programs beside the services: per dataset a stream and a batch schedule, and the API over all of them."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from braid.adapters import heartbeat
+from braid.errors import NotReady
+from braid.settings import LOOPBACK, Settings
+from stack.programs import Program
+
+_SPEED_ORDER, _API_ORDER, _BATCH_ORDER = 10, 20, 30  # the services come before them, at 0
+_ASK_S = 5.0
+
+
+def layers(settings: Settings, datasets: Sequence[str]) -> list[Program]:
+    """Return the programs of some datasets and the API, to be started after the services.
+
+    Parameters
+    ----------
+    datasets : names of declarations under datasets/
+    """
+    streams = [_speed(settings, name) for name in datasets]
+    schedules = [_batch(settings, name) for name in datasets]
+    return [*streams, _api(settings), *schedules]
+
+
+def _python(settings: Settings, file: str, *arguments: str) -> tuple[str, ...]:
+    return (str(settings.python), str(settings.root / "src" / file), *arguments)
+
+
+def _speed(settings: Settings, dataset: str) -> Program:
+    name = f"speed-{dataset}"
+    return Program(
+        name=name,
+        argv=_python(settings, "speed_layer/spark_streaming.py", "--dataset", dataset),
+        env=settings.spark_env(),
+        order=_SPEED_ORDER,
+        prepare=partial(_forget, settings, name),
+        ready=_says(settings, name, "streaming"),
+        heartbeat=settings.heartbeat(name),
+        heap_mb=settings.heaps.speed,
+        stopwaitsecs=60,
+    )
+
+
+def _batch(settings: Settings, dataset: str) -> Program:
+    name = f"batch-{dataset}"
+    return Program(
+        name=name,
+        argv=_python(settings, "batch_layer/spark_batch.py", "--dataset", dataset, "--every"),
+        env=settings.spark_env(),
+        order=_BATCH_ORDER,
+        heap_mb=settings.heaps.batch,
+        stopwaitsecs=60,
+    )
+
+
+def _api(settings: Settings) -> Program:
+    return Program(
+        name="api",
+        argv=_python(settings, "serving/app.py"),
+        env=settings.spark_env(),
+        ports={"api": settings.ports.api, "dashboard": settings.ports.dashboard},
+        order=_API_ORDER,
+        ready=partial(_answers, settings),
+    )
+
+
+def _forget(settings: Settings, name: str) -> None:
+    settings.heartbeat(name).unlink(missing_ok=True)
+
+
+def _says(settings: Settings, name: str, wanted: str) -> Callable[[], None]:
+    """Return a question to a job's heartbeat: any stage of its stream will do, `starting` and `waiting` will not."""
+
+    def ask() -> None:
+        said = heartbeat.stage(settings.heartbeat(name))
+        if said is None or said.startswith(("starting", "waiting")):
+            raise NotReady(f"{name}: expected it to be {wanted}, it says {said or 'nothing'}")
+
+    return ask
+
+
+def _answers(settings: Settings) -> None:
+    url = f"http://{LOOPBACK}:{settings.ports.api}/healthz"
+    try:
+        with urllib.request.urlopen(url, timeout=_ASK_S) as answer:  # noqa: S310 - our own loopback address
+            if answer.status != 200:
+                raise NotReady(f"api at {url}: answers {answer.status}")
+    except (OSError, urllib.error.URLError) as error:
+        raise NotReady(f"api at {url}: {error}") from error
