@@ -21,6 +21,7 @@
     │   ├── RangeRefused                a micro-batch's range does not continue the ledger
     │   └── SeenIdsRefused              the file of seen ids is damaged, foreign or ahead: it is rebuilt
     ├── AuditFailed            exit 1   batch and speed differ; the publication is blocked
+    ├── MasterRefused          exit 1   the archive on disk is not what was archived: names the file
     └── StoreUnavailable       exit 1   Kafka, Cassandra or Hive did not answer
 
 Errors are split by whose fault they are, so the edge (command line, HTTP) needs no table of its own:
@@ -118,6 +119,10 @@ class SeenIdsRefused(LedgerError):
 
 class AuditFailed(BraidError):
     """Batch and speed differ; the text names the key and the delta."""
+
+
+class MasterRefused(BraidError):
+    """A file or manifest of the master is missing, or is not the one that was archived."""
 
 
 class StoreUnavailable(BraidError):

@@ -1,0 +1,241 @@
+"""Generations as files: Parquet by view and part, and one manifest a generation that vouches for all of it.
+
+    views/<dataset>/<view>/gen=<g>/part=<p>/rows.parquet
+    views/<dataset>/gen=<g>.json
+
+A part whose rows are those of the generation before is not written again: the manifest names the folder where it
+already lies, so publishing costs what changed and not the history. What a manifest does not name does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from braid import generations, hiveql, ledger
+from braid.adapters import durable
+from braid.adapters.durable import FileSum
+from braid.aggregates import State
+from braid.declaration import Declaration, ViewSpec
+from braid.errors import AuditFailed, StoreUnavailable
+from braid.generations import Sums
+from braid.ledger import Current, Offsets
+from braid.views import Key, View
+
+FORMAT = 1
+ROWS = "rows.parquet"
+_ARROW = {"bigint": pa.int64(), "string": pa.string(), "double": pa.float64(), "decimal(38,0)": pa.decimal128(38, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a view: its folder below the root, what its rows add up to, and the file's sum."""
+
+    path: str
+    sums: Sums
+    file: FileSum
+
+
+@dataclass(frozen=True, slots=True)
+class ViewFiles:
+    """One view of a generation: what it adds up to, how its columns are typed, and its parts by name."""
+
+    sums: Sums
+    columns: tuple[tuple[str, str], ...]
+    parts: Mapping[str, Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One generation: the cut, the definition, the folders of the master it was computed from, its views.
+
+    `previous` is the generation that was served when this one was made: the chain of those that were published.
+    """
+
+    dataset: str
+    gen: int
+    previous: int
+    cut_seq: int
+    cut: Offsets
+    definition: str
+    master: tuple[str, ...]
+    views: Mapping[str, ViewFiles]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the manifest as JSON holds it."""
+        return asdict(self) | {"cut": ledger.text_of(self.cut), "format": FORMAT}
+
+
+class FileGenerations:
+    """The port `Generations` on the files of one dataset, and how a generation is written and removed.
+
+    Parameters
+    ----------
+    root : the warehouse, the one place where it is named
+    declaration : of the dataset
+    """
+
+    def __init__(self, root: Path, declaration: Declaration) -> None:
+        self.root = root
+        self.dataset = declaration.dataset
+        self.path = root / "views" / declaration.dataset
+
+    # ---- reading
+
+    def view(self, current: Current, view: ViewSpec) -> View:
+        """Return one view of a generation (of generation 0: the empty view), checked against `current.audit`.
+
+        Raises
+        ------
+        AuditFailed
+            A file or the rows are not those that were published.
+        StoreUnavailable
+            The generation has no manifest here.
+        """
+        if current.gen == 0:
+            return {}
+        held = self.manifest(current.gen).views.get(view.name, ViewFiles(generations.sums_of({}), (), {}))
+        found: dict[tuple[int, Key], State] = {}
+        for part in held.parts.values():
+            self._check_file(current.gen, part)
+            found.update(self._rows(view, part))
+        generations.check(current, view.name, found, f"files of {self.path / f'gen={current.gen}.json'}")
+        return found
+
+    def manifest(self, gen: int) -> Manifest:
+        """Return the manifest of a generation; StoreUnavailable when there is none."""
+        path = self._manifest_path(gen)
+        try:
+            return _manifest_of(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreUnavailable(
+                f"{path}: expected the manifest of generation {gen}, got {error}; run the batch again"
+            ) from error
+
+    def numbers(self) -> set[int]:
+        """Return every generation number that any file here carries, published or left by a killed run."""
+        names = [p.name.removesuffix(".json") for p in self.path.glob("gen=*.json")]
+        names += [p.name for p in self.path.glob("*/gen=*")]
+        return {int(name.removeprefix("gen=")) for name in names}
+
+    def chain(self, gen: int, length: int) -> list[int]:
+        """Return up to `length` generations that were published one after the other, the newest, `gen`, first."""
+        found: list[int] = []
+        while gen > 0 and len(found) < length and self._manifest_path(gen).exists():
+            found.append(gen)
+            gen = self.manifest(gen).previous
+        return found
+
+    def uri(self, part: Part) -> str:
+        """Return the URI of a part's folder, for Hive."""
+        return (self.root / part.path).as_uri()
+
+    def view_uri(self, spec: ViewSpec) -> str:
+        """Return the URI of a view's folder of generations."""
+        return (self.path / spec.name).as_uri()
+
+    # ---- writing
+
+    def write(self, new: Manifest, specs: Mapping[str, ViewSpec], states: Mapping[str, View]) -> Manifest:
+        """Write a generation whose number was never used; its manifest, last, makes it exist.
+
+        Parameters
+        ----------
+        new : Manifest without views
+        specs, states : by view name
+
+        Returns
+        -------
+        Manifest, with the views; parts equal to those of `new.previous` point to where they already lie
+
+        Raises
+        ------
+        FileExistsError
+            The number is taken.
+        """
+        before = self.manifest(new.previous).views if self._manifest_path(new.previous).exists() else {}
+        stage = durable.stage(self.path, f"gen={new.gen}")
+        found = {name: self._write_view(stage, new.gen, specs[name], states[name], before.get(name)) for name in states}
+        durable.sync_tree(stage)
+        for name in found:
+            if (stage / name).exists():
+                durable.rename_new(stage / name, self.path / name / f"gen={new.gen}")
+        stage.rmdir()
+        done = Manifest(new.dataset, new.gen, new.previous, new.cut_seq, new.cut, new.definition, new.master, found)
+        durable.write_new(self._manifest_path(new.gen), done.plain())
+        return done
+
+    def remove(self, gens: Collection[int], keep: Collection[int]) -> None:
+        """Remove generations, but for the parts that a generation of `keep` points to.
+
+        The manifest goes first, so that nothing half removed can be read.
+        """
+        used = {p.path for gen in keep for v in self.manifest(gen).views.values() for p in v.parts.values()}
+        for gen in gens:
+            self._manifest_path(gen).unlink(missing_ok=True)
+            for folder in self.path.glob(f"*/gen={gen}"):
+                for part in folder.iterdir():
+                    if part.relative_to(self.root).as_posix() not in used:
+                        shutil.rmtree(part)
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def _write_view(self, stage: Path, gen: int, spec: ViewSpec, view: View, before: ViewFiles | None) -> ViewFiles:
+        columns = tuple((c.name, c.type) for c in hiveql.columns(spec))
+        by_part: dict[str, dict[tuple[int, Key], State]] = {}
+        for place in sorted(view):
+            by_part.setdefault(hiveql.part_of(spec, place), {})[place] = view[place]
+        held = before.parts if before and before.columns == columns else {}
+        parts = {}
+        for name, rows in by_part.items():
+            old, sums = held.get(name), generations.sums_of(rows)
+            if old and old.sums == sums and durable.first_difference(self.root / old.path, {ROWS: old.file}) is None:
+                parts[name] = old
+            else:
+                folder = stage / spec.name / f"part={name}"
+                path = (self.path / spec.name / f"gen={gen}" / folder.name).relative_to(self.root).as_posix()
+                parts[name] = Part(path, sums, _write_rows(folder, spec, rows))
+        return ViewFiles(generations.sums_of(view), columns, parts)
+
+    def _check_file(self, gen: int, part: Part) -> None:
+        wrong = durable.first_difference(self.root / part.path, {ROWS: part.file})
+        if wrong:
+            raise AuditFailed(f"generation {gen}: {wrong}; it is not served: run the batch again")
+
+    def _rows(self, spec: ViewSpec, part: Part) -> dict[tuple[int, Key], State]:
+        names = [c.name for c in hiveql.exact_columns(spec)]
+        # one file by its own path: read as a dataset, its folders would become columns
+        table = pq.ParquetFile(self.root / part.path / ROWS).read(names)
+        rows = zip(*(table.column(name).to_pylist() for name in names), strict=True)
+        return dict(hiveql.place_of(spec, row) for row in rows)
+
+    def _manifest_path(self, gen: int) -> Path:
+        return self.path / f"gen={gen}.json"
+
+
+def _write_rows(folder: Path, spec: ViewSpec, rows: View) -> FileSum:
+    folder.mkdir(parents=True)
+    columns = zip(*(hiveql.row_of(spec, place, state) for place, state in rows.items()), strict=True)
+    arrays = [pa.array(held, _ARROW[c.type]) for held, c in zip(columns, hiveql.columns(spec), strict=True)]
+    pq.write_table(pa.table(arrays, [c.name for c in hiveql.columns(spec)]), folder / ROWS, compression="zstd")
+    return durable.sum_of(folder / ROWS)
+
+
+def _manifest_of(plain: dict[str, Any]) -> Manifest:
+    if plain.pop("format") != FORMAT:
+        raise ValueError(f"another format than {FORMAT}")
+    views = {name: _view_of(held) for name, held in plain.pop("views").items()}
+    cut, master = ledger.offsets_of(plain.pop("cut")), tuple(plain.pop("master"))
+    return Manifest(**plain, cut=cut, master=master, views=views)
+
+
+def _view_of(plain: dict[str, Any]) -> ViewFiles:
+    parts = {k: Part(p["path"], Sums(**p["sums"]), FileSum(**p["file"])) for k, p in plain["parts"].items()}
+    return ViewFiles(Sums(**plain["sums"]), tuple((a, b) for a, b in plain["columns"]), parts)

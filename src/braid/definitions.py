@@ -1,0 +1,39 @@
+"""Which declaration is in force: the text that the ledger holds, never the file.
+
+A file may be edited while jobs run; the ledger's text changes only by a row of it, so every job that stands at the
+same head reads the same declaration.
+"""
+
+from __future__ import annotations
+
+from braid.declaration import Declaration, parse
+from braid.errors import RangeRefused
+from braid.ledger import LedgerRow
+from braid.ports import Ledger
+
+
+def in_force(ledger: Ledger, head: LedgerRow) -> Declaration:
+    """Return the declaration under which `head` was committed.
+
+    Raises
+    ------
+    RangeRefused
+        No row of the ledger holds the text of head's definition.
+    """
+    genesis = ledger.rows(-1, 0)
+    found = _text_of(genesis, head) or _text_of(ledger.rows(0, head.seq), head)
+    if found is None:
+        raise RangeRefused(
+            f"ledger: expected the text of definition {head.definition[:12]} in one of its rows, got none; "
+            "restore the ledger from a backup that holds it"
+        )
+    return found
+
+
+def _text_of(rows: list[LedgerRow], head: LedgerRow) -> Declaration | None:
+    for row in rows:
+        if row.text and row.definition == head.definition:
+            found = parse(row.text, where=f"ledger seq {row.seq}")
+            if found.hash == head.definition:
+                return found
+    return None

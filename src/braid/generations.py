@@ -1,0 +1,90 @@
+"""Generations: what was published, and why a reader may believe what it reads of it.
+
+When a generation is published, `current.audit` records per view how many rows it has, their totals and the sha256 over
+them all. Whoever loads the generation, from files or from Hive, computes the same three from what it got, and serves
+nothing unless they are equal: a lost file, a row twice or a digit changed on the way is an error and never an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from braid.errors import AuditFailed
+from braid.ledger import Current
+from braid.views import View, digest, totals
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What vouches for the rows of one view: Σ n, Σ fp mod 2^64, their number, and the sha256 over them."""
+
+    n: int
+    fp: int
+    rows: int
+    digest: str
+
+
+def sums_of(view: View) -> Sums:
+    """Return what vouches for a view.
+
+    Examples
+    --------
+    >>> sums_of({}).rows
+    0
+    """
+    n, fp = totals(view)
+    return Sums(n, fp, len(view), digest(view))
+
+
+@dataclass(frozen=True, slots=True)
+class Unaudited:
+    """Ledger rows first..last that were checked by counts alone, and why: expired, bulk, gap, definition."""
+
+    seq: int
+    through: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What an audit looked at: how many seqs it compared on every state field, and which it could not."""
+
+    checked: int = 0
+    unaudited: tuple[Unaudited, ...] = ()
+
+
+def audit_text(views: Mapping[str, Sums], audited: Audited) -> str:
+    """Return the text of `current.audit`."""
+    plain = {name: asdict(held) for name, held in views.items()}
+    return json.dumps({"views": plain} | asdict(audited), sort_keys=True)
+
+
+def check(current: Current, name: str, view: View, source: str) -> None:
+    """Compare what was loaded of a view with what was published.
+
+    Parameters
+    ----------
+    current : Current, of a generation above 0
+    source : str, where the rows came from, for the error
+
+    Raises
+    ------
+    AuditFailed
+        Any of rows, n, fp and sha256 differs; the text names both.
+    """
+    recorded = json.loads(current.audit)["views"].get(name)
+    if recorded is None:
+        raise AuditFailed(
+            f"generation {current.gen}: {source}: expected {name} among its views, got only "
+            f"{', '.join(json.loads(current.audit)['views'])}; the generation is of another definition: run the batch"
+        )
+    expected = Sums(recorded["n"], recorded["fp"], recorded["rows"], recorded["digest"])
+    got = sums_of(view)
+    if got != expected:
+        raise AuditFailed(
+            f"generation {current.gen}: {source}: {name}: expected {expected.rows} rows with n {expected.n}, "
+            f"fp {expected.fp}, sha256 {expected.digest}, got {got.rows} rows with n {got.n}, fp {got.fp}, "
+            f"sha256 {got.digest}; it is not served: run the batch again"
+        )
