@@ -32,10 +32,33 @@ LIMIT = 3 * 10**9  # |x| of a scaled measure stays below this, so that x² fits 
 _UNITS_US = {"second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6, "day": 86400 * 10**6}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 # names that Braid's own tables and answers use beside the declared ones
-_RESERVED = frozenset({
-    "n", "fp", "seq", "bucket", "attempt", "window_start", "window_end", "topic", "partition", "offset", "reason", "raw",
-    "gen", "part", "day", "z", "id64", "salted64", "event_us", "append_us", "baseline_n", "baseline_mean", "baseline_stddev",
-})
+_RESERVED = frozenset(
+    {
+        "n",
+        "fp",
+        "seq",
+        "bucket",
+        "attempt",
+        "window_start",
+        "window_end",
+        "topic",
+        "partition",
+        "offset",
+        "reason",
+        "raw",
+        "gen",
+        "part",
+        "day",
+        "z",
+        "id64",
+        "salted64",
+        "event_us",
+        "append_us",
+        "baseline_n",
+        "baseline_mean",
+        "baseline_stddev",
+    }
+)
 
 
 # ---- the value ---------------------------------------------------------------------------------------------------
@@ -386,7 +409,9 @@ def load_all(folder: Path) -> dict[str, Declaration]:
     for path in sorted(folder.glob("*.yaml")):
         declaration = load(path)
         if declaration.dataset != path.stem:
-            raise DeclarationError(f"{path}: $.dataset: expected '{path.stem}' like the file, got '{declaration.dataset}'")
+            raise DeclarationError(
+                f"{path}: $.dataset: expected '{path.stem}' like the file, got '{declaration.dataset}'"
+            )
         found[declaration.dataset] = declaration
     return found
 
@@ -418,7 +443,10 @@ def _first_problem(reader: _Reader, error: ValidationError) -> DeclarationError:
     if problem["type"] == "missing":
         return reader.error(path, "a value", "nothing", f"add the key '{path[-1]}'")
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("expected ")
-    for pydantic, plain in (("valid tuple", "list"), ("a valid dictionary or instance of _EventTime", "'append' or {field: …, zone: …}")):
+    for pydantic, plain in (
+        ("valid tuple", "list"),
+        ("a valid dictionary or instance of _EventTime", "'append' or {field: …, zone: …}"),
+    ):
         message = message.replace(pydantic, plain)
     return reader.error(path, message, _shown(problem["input"]))
 
@@ -428,7 +456,15 @@ def _shown(value: object) -> str:
 
 
 def _keys_at(path: tuple[str, ...]) -> list[str]:
-    models: dict[object, type[BaseModel]] = {0: _File, "fields": _Field, "views": _View, "alerts": _Alert, "api": _Api, "event_time": _EventTime, "batch": _Batch}
+    models: dict[object, type[BaseModel]] = {
+        0: _File,
+        "fields": _Field,
+        "views": _View,
+        "alerts": _Alert,
+        "api": _Api,
+        "event_time": _EventTime,
+        "batch": _Batch,
+    }
     model = models.get(path[0] if path else 0)
     if path and path[0] == "views" and "measures" in path:
         model = _Measure
@@ -463,7 +499,9 @@ class _Checked:
 
     def _known(self, path: tuple[str, ...], name: str, fields: Mapping[str, Field]) -> Field:
         if name not in fields:
-            raise self.reader.error(path, f"one of the fields {', '.join(fields)}", f"'{name}'", "declare it under fields")
+            raise self.reader.error(
+                path, f"one of the fields {', '.join(fields)}", f"'{name}'", "declare it under fields"
+            )
         return fields[name]
 
     def _field(self, name: str, raw: _Field) -> Field:
@@ -480,7 +518,18 @@ class _Checked:
             raise self.reader.error((*path, "values"), "a list of values only on a string", f"type {raw.type}")
         if raw.min is not None and raw.max is not None and raw.min > raw.max:
             raise self.reader.error((*path, "min"), f"at most max ({raw.max})", str(raw.min))
-        return Field(name, raw.type, raw.scale or 0, raw.min, raw.max, raw.max_length, raw.optional, raw.values, raw.unit, raw.meaning)
+        return Field(
+            name,
+            raw.type,
+            raw.scale or 0,
+            raw.min,
+            raw.max,
+            raw.max_length,
+            raw.optional,
+            raw.values,
+            raw.unit,
+            raw.meaning,
+        )
 
     def _event_time(self, fields: Mapping[str, Field]) -> EventTime:
         raw = self.file.event_time
@@ -489,11 +538,15 @@ class _Checked:
         assert isinstance(raw, _EventTime)  # noqa: S101 - narrows the union for the type checker
         found = self._known(("event_time", "field"), raw.field, fields)
         if found.type != "time" or found.optional:
-            raise self.reader.error(("event_time", "field"), "a time field that every event has", f"'{raw.field}' of type {found.type}")
+            raise self.reader.error(
+                ("event_time", "field"), "a time field that every event has", f"'{raw.field}' of type {found.type}"
+            )
         try:
             ZoneInfo(raw.zone)
         except (KeyError, ValueError, OSError) as error:
-            raise self.reader.error(("event_time", "zone"), "a time zone such as Europe/Paris", f"'{raw.zone}'") from error
+            raise self.reader.error(
+                ("event_time", "zone"), "a time zone such as Europe/Paris", f"'{raw.zone}'"
+            ) from error
         return EventTime(raw.field, raw.zone)
 
     def _view(self, name: str, raw: _View, topic: Topic) -> ViewSpec:
@@ -501,7 +554,9 @@ class _Checked:
         for i, key in enumerate(raw.by):
             found = self._known((*path, "by", str(i)), key, topic.fields)
             if found.type != "string" or found.optional:
-                raise self.reader.error((*path, "by", str(i)), "a string field that every event has", f"'{key}' of type {found.type}")
+                raise self.reader.error(
+                    (*path, "by", str(i)), "a string field that every event has", f"'{key}' of type {found.type}"
+                )
         measures = []
         for measure, m in raw.measures.items():
             here = (*path, "measures", measure, "of")
@@ -520,7 +575,12 @@ class _Checked:
         names = [*view.by, *(column for column, _, _ in view.finished)]
         for column in names:
             if names.count(column) > 1 or column in _RESERVED:
-                raise self.reader.error(path, "columns of different names", f"'{column}' twice", "use rename, or name the measure differently")
+                raise self.reader.error(
+                    path,
+                    "columns of different names",
+                    f"'{column}' twice",
+                    "use rename, or name the measure differently",
+                )
 
     def _alert(self, name: str, raw: _Alert, fields: Mapping[str, Field], views: tuple[ViewSpec, ...]) -> AlertRule:
         path = ("alerts", name)
@@ -532,14 +592,31 @@ class _Checked:
         for view in views:
             measure = next((m for m in view.measures if m.of == raw.of), None)
             if view.window_us == 0 and view.by == raw.by and measure:
-                return AlertRule(name, raw.of, raw.by, raw.beyond, raw.min_count, raw.show, view.name, measure.name, title=raw.title or name)
-        raise self.reader.error(path, f"a view with window: all, by: [{', '.join(raw.by)}] and a measure of {raw.of}", "none", "declare it under views: it is the alerts' baseline")
+                return AlertRule(
+                    name,
+                    raw.of,
+                    raw.by,
+                    raw.beyond,
+                    raw.min_count,
+                    raw.show,
+                    view.name,
+                    measure.name,
+                    title=raw.title or name,
+                )
+        raise self.reader.error(
+            path,
+            f"a view with window: all, by: [{', '.join(raw.by)}] and a measure of {raw.of}",
+            "none",
+            "declare it under views: it is the alerts' baseline",
+        )
 
     def _api(self, path: str, raw: _Api, views: tuple[ViewSpec, ...]) -> ApiPath:
         if (raw.view is None) == (raw.alerts is None):
             raise self.reader.error(("api", path), "either view or alerts", "both" if raw.view else "neither")
         if raw.view is not None and raw.view not in {v.name for v in views}:
-            raise self.reader.error(("api", path, "view"), f"one of {', '.join(v.name for v in views)}", f"'{raw.view}'")
+            raise self.reader.error(
+                ("api", path, "view"), f"one of {', '.join(v.name for v in views)}", f"'{raw.view}'"
+            )
         if raw.alerts is not None and raw.alerts not in self.file.alerts:
             raise self.reader.error(("api", path, "alerts"), f"one of {', '.join(self.file.alerts)}", f"'{raw.alerts}'")
         return ApiPath(path, raw.view, raw.alerts, raw.layer, raw.newest_window, raw.rename)

@@ -224,10 +224,14 @@ def attempt_of(offered: Range, definition: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def genesis(topic_ids: Mapping[str, str], partitions: Iterable[Partition], definition: str, text: str, writer: str) -> LedgerRow:
+def genesis(
+    topic_ids: Mapping[str, str], partitions: Iterable[Partition], definition: str, text: str, writer: str
+) -> LedgerRow:
     """Return row 0: it covers nothing and says where the log begins."""
     zero = dict.fromkeys(partitions, 0)
-    return LedgerRow(0, "genesis", 0, writer, Range(zero, zero), definition=definition, text=text, topic_ids=dict(topic_ids))
+    return LedgerRow(
+        0, "genesis", 0, writer, Range(zero, zero), definition=definition, text=text, topic_ids=dict(topic_ids)
+    )
 
 
 def with_totals(head: LedgerRow, row: LedgerRow) -> LedgerRow:

@@ -1,29 +1,21 @@
-"""The seen ids: what an id is in 16 bytes, and whose ids a store holds.
+"""Seen ids: what the 16 bytes of an id are, and which file of them may be trusted.
 
-An id is two 64-bit hashes of the event id, the plain one first, each in two's complement, big end first. The first is
-also the event's share of every fingerprint.
+An id is two 64-bit hashes of the same event id, the second salted in front. Both are written as Spark prints them,
+signed, in two's complement, most significant byte first; so the first eight bytes read as an unsigned number are
+`id64 mod 2^64`, and their sum over a file equals the ledger's running `fp`. That is how a file is checked: by its
+count and that sum, against the ledger.
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whose ids a store holds; a store of another identity is refused and rebuilt.
-
-    Attributes
-    ----------
-    dataset : str
-    topic_ids : mapping, the broker's id of every topic
-    definition : str, hash of the declaration in force
-    """
-
-    dataset: str
-    topic_ids: Mapping[str, str]
-    definition: str
+ID_BYTES = 16
+_PAIR = struct.Struct(">qq")
+_FIRST = struct.Struct(">Q")
 
 
 def id_bytes(id64: int, salted64: int) -> bytes:
@@ -34,4 +26,38 @@ def id_bytes(id64: int, salted64: int) -> bytes:
     >>> id_bytes(-1, 2).hex()
     'ffffffffffffffff0000000000000002'
     """
-    return id64.to_bytes(8, "big", signed=True) + salted64.to_bytes(8, "big", signed=True)
+    return _PAIR.pack(id64, salted64)
+
+
+def first_hash(id_: bytes) -> int:
+    """Return the first hash of an id, unsigned: what `fp` sums.
+
+    Examples
+    --------
+    >>> first_hash(id_bytes(-1, 2)) == (-1) % 2**64
+    True
+    """
+    first: int = _FIRST.unpack_from(id_)[0]
+    return first
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose ids a file holds. Ids of another topic, declaration or salt are other ids.
+
+    Attributes
+    ----------
+    dataset : str
+    topic_ids : mapping of topic to the broker's unique id of it
+    definition : str, the hash of the declaration
+    salt : str, what stands in front of the second hash
+    """
+
+    dataset: str
+    topic_ids: Mapping[str, str]
+    definition: str
+    salt: str
+
+    def text(self) -> str:
+        """Return the identity as one line, equal for equal identities."""
+        return json.dumps(asdict(self), sort_keys=True)

@@ -168,5 +168,7 @@ def digest(view: View) -> str:
     total = hashlib.sha256()
     for (window_start_us, key), s in sorted(view.items()):
         measures = [[m.n, m.sum, m.sumsq, m.min, m.max] for m in s.measures]
-        total.update(json.dumps([window_start_us, list(key), s.n, s.fp, measures], separators=(",", ":")).encode() + b"\n")
+        total.update(
+            json.dumps([window_start_us, list(key), s.n, s.fp, measures], separators=(",", ":")).encode() + b"\n"
+        )
     return total.hexdigest()

@@ -108,7 +108,10 @@ class Batch:
         """Return the rows set aside, with their reasons and first bytes."""
         columns = ["topic", "partition", "offset", "append_us", "reason", "raw"]
         rows = self._table.select(columns).take(pa.array(np.flatnonzero(~self.good))).to_pylist()
-        return [DeadLetterRow(r["topic"], r["partition"], r["offset"], r["append_us"], r["reason"], r["raw"] or b"") for r in rows]
+        return [
+            DeadLetterRow(r["topic"], r["partition"], r["offset"], r["append_us"], r["reason"], r["raw"] or b"")
+            for r in rows
+        ]
 
     # ---- folding -------------------------------------------------------------------------------------------------
 
@@ -194,13 +197,21 @@ class Batch:
         codes, keys = self._keys(rule.by, mask)
         at = np.flatnonzero(mask)
         suspects = _suspects(values[at], present[at], codes, [history.get(k, NO_MOMENTS) for k in keys], rule)
-        found = [(int(at[i]), keys[codes[i]]) for i in suspects.tolist() if beyond(int(values[at[i]]), history[keys[codes[i]]], rule)]
+        found = [
+            (int(at[i]), keys[codes[i]])
+            for i in suspects.tolist()
+            if beyond(int(values[at[i]]), history[keys[codes[i]]], rule)
+        ]
         return self._described(rule, seq, found, history)
 
-    def _described(self, rule: AlertRule, seq: int, found: list[tuple[int, Key]], history: Mapping[Key, Moments]) -> list[Alert]:
+    def _described(
+        self, rule: AlertRule, seq: int, found: list[tuple[int, Key]], history: Mapping[Key, Moments]
+    ) -> list[Alert]:
         fields = [rule.of, *rule.show]
         names = ["topic", "partition", "offset", "event_us", *(f"f_{f}" for f in fields)]
-        rows = self._table.select(list(dict.fromkeys(names))).take(pa.array([i for i, _ in found], pa.int64())).to_pylist()
+        rows = (
+            self._table.select(list(dict.fromkeys(names))).take(pa.array([i for i, _ in found], pa.int64())).to_pylist()
+        )
         topic = self.declaration.topics[0]
         alerts = []
         for row, (_, key) in zip(rows, found, strict=True):
@@ -209,7 +220,19 @@ class Batch:
             values = {f: row[f"f_{f}"] for f in fields}
             place: dict[str, Any] = {name: row[name] for name in ("topic", "partition", "offset", "event_us")}
             z = z_score(row[f"f_{rule.of}"], past)
-            alerts.append(Alert(rule.name, seq, **place, key=key, values=values, z=z, baseline_n=n, baseline_mean=mean, baseline_stddev=stddev))
+            alerts.append(
+                Alert(
+                    rule.name,
+                    seq,
+                    **place,
+                    key=key,
+                    values=values,
+                    z=z,
+                    baseline_n=n,
+                    baseline_mean=mean,
+                    baseline_stddev=stddev,
+                )
+            )
         return alerts
 
 
@@ -265,9 +288,13 @@ def _check_positions(table: pa.Table, offered: Range) -> None:
         here = offsets[np.asarray(pc.equal(topics, topic)) & (partitions == partition)]
         inside += int(((here >= start) & (here < end)).sum())
         if len(here) > 1 and not (here[1:] > here[:-1]).all():
-            raise RangeRefused(f"{topic} partition {partition}: expected every offset of [{start}, {end}) once, got one twice")
+            raise RangeRefused(
+                f"{topic} partition {partition}: expected every offset of [{start}, {end}) once, got one twice"
+            )
     if inside != table.num_rows:
-        raise RangeRefused(f"micro-batch: expected rows of its range only, got {table.num_rows - inside} rows of other offsets")
+        raise RangeRefused(
+            f"micro-batch: expected rows of its range only, got {table.num_rows - inside} rows of other offsets"
+        )
 
 
 def histories(view: View, measure: int) -> dict[Key, Moments]:

@@ -108,5 +108,3 @@ def _runs(rows: Sequence[LedgerRow]) -> Iterator[list[LedgerRow]]:
         size += row.range.size
     if run:
         yield run
-
-

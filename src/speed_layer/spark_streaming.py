@@ -62,11 +62,22 @@ def chosen(settings: Settings, name: str | None) -> Declaration:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="spark_streaming.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="spark_streaming.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", help="a declaration under datasets/ (default: the only one)")
-    parser.add_argument("--trigger", default="0 seconds", help="how often Spark looks for new records (default: back to back)")
-    parser.add_argument("--max-offsets", type=int, default=stream.MAX_OFFSETS, help="records in one micro-batch, at most (default: %(default)s)")
-    parser.add_argument("--partitions", type=int, default=PARTITIONS, help="of a topic that does not exist yet (default: %(default)s)")
+    parser.add_argument(
+        "--trigger", default="0 seconds", help="how often Spark looks for new records (default: back to back)"
+    )
+    parser.add_argument(
+        "--max-offsets",
+        type=int,
+        default=stream.MAX_OFFSETS,
+        help="records in one micro-batch, at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--partitions", type=int, default=PARTITIONS, help="of a topic that does not exist yet (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
@@ -91,7 +102,12 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
 
 
 def _stream(
-    spark: SparkSession, settings: Settings, declared: Declaration, options: argparse.Namespace, heart: Heartbeat, stop: Event
+    spark: SparkSession,
+    settings: Settings,
+    declared: Declaration,
+    options: argparse.Namespace,
+    heart: Heartbeat,
+    stop: Event,
 ) -> None:
     """Stand up a driver at head and run the stream until `stop`, or until something is raised."""
     writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
@@ -101,7 +117,9 @@ def _stream(
         start.create(log, stores.ledger, declared, options.partitions, writer)
         declaration = start.declaration_in_force(stores.ledger, stores.ledger.head())
         if declaration.hash != declared.hash:
-            _say(f"{declared.dataset}: the file has changed; the ledger's declaration {declaration.hash[:12]} stays in force")
+            _say(
+                f"{declared.dataset}: the file has changed; the ledger's declaration {declaration.hash[:12]} stays in force"
+            )
         ports = Ports(
             log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, stores.projections, SystemClock()
         )

@@ -48,7 +48,9 @@ def _gap_at_birth(head: LedgerRow, earliest: ledger.Offsets, writer: str) -> Led
     """Return the row that says which records were gone before the dataset was declared."""
     gone = ledger.Range(head.end, earliest)
     attempt = ledger.attempt_of(gone, head.definition)
-    row = LedgerRow(1, "gap", attempt, writer, gone, absent=gone.size, definition=head.definition, topic_ids=head.topic_ids)
+    row = LedgerRow(
+        1, "gap", attempt, writer, gone, absent=gone.size, definition=head.definition, topic_ids=head.topic_ids
+    )
     return ledger.with_totals(head, row)
 
 
@@ -72,9 +74,7 @@ def declaration_in_force(store: Ledger, head: LedgerRow) -> Declaration:
     raise RangeRefused(f"ledger: expected the text of definition {head.definition[:12]} in one of its rows, got none")
 
 
-def steps(
-    ports: Ports, generations: Generations, store: SeenStore, history: History, writer: str
-) -> Steps:
+def steps(ports: Ports, generations: Generations, store: SeenStore, history: History, writer: str) -> Steps:
     """Bring everything up to head, yielding the name of each step when it is done; return the driver.
 
     Raises
@@ -136,11 +136,15 @@ def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> No
     """Check the whole store against the ledger: as many ids, with the same sum of hashes, up to `through_seq`."""
     through = seen.through_seq
     if through > head.seq:
-        raise SeenIdsRefused(f"seen ids: expected through_seq at most {head.seq}, got {through}: an older ledger was restored")
+        raise SeenIdsRefused(
+            f"seen ids: expected through_seq at most {head.seq}, got {through}: an older ledger was restored"
+        )
     row = head if through == head.seq else rows.rows(through - 1, through)[0]
     wanted = (0, 0) if isinstance(history, NoIds) else (row.totals.get("good", 0), row.totals.get("fp", 0))
     if seen.scan() != wanted:
-        raise SeenIdsRefused(f"seen ids through seq {through}: expected (count, sum) {wanted} as in the ledger, got {seen.scan()}")
+        raise SeenIdsRefused(
+            f"seen ids through seq {through}: expected (count, sum) {wanted} as in the ledger, got {seen.scan()}"
+        )
 
 
 def _catch_up(rows: Ledger, seen: SeenIds, history: History, head: LedgerRow) -> Iterator[str]:
@@ -200,7 +204,9 @@ def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> No
     When head's fragments are not in the tail (a generation covers them, or head is no micro-batch) all rows are.
     """
     head = driver.head
-    last = {name: {(f.window_start_us, f.key): f.state for f in part if f.seq == head.seq} for name, part in tail.items()}
+    last = {
+        name: {(f.window_start_us, f.key): f.state for f in part if f.seq == head.seq} for name, part in tail.items()
+    }
     alerts = driver.ports.alerts.read([head]) if head.kind == "micro" else []
     changed = {}
     for spec in driver.declaration.views:

@@ -16,7 +16,9 @@ def written(path, ends, commits, first=None):
     for folder in ("offsets", "commits", "sources/0"):
         (path / folder).mkdir(parents=True)
     texts = [json.dumps({"t": {str(p): o for (_, p), o in e.items()}}) for e in ends]
-    (path / "sources/0/0").write_bytes(b"\0v1\n" + json.dumps({"t": {str(p): o for (_, p), o in (first or ENDS[0]).items()}}).encode())
+    (path / "sources/0/0").write_bytes(
+        b"\0v1\n" + json.dumps({"t": {str(p): o for (_, p), o in (first or ENDS[0]).items()}}).encode()
+    )
     for n, text in enumerate(texts):
         (path / "offsets" / str(n)).write_text('v1\n{"batchWatermarkMs":0}\n' + text)
         (path / "offsets" / f".{n}.crc").write_bytes(b"x")
@@ -50,7 +52,7 @@ def test_a_range_starts_where_the_one_before_it_ended(tmp_path):
     assert checkpoint.range_of(path, 2) == Range(ENDS[2], ENDS[3])
 
 
-@pytest.mark.parametrize("damage", [b"", b"v1\n{}", b"v1\n{}\n[1]", b"\xff\xfe", b"v1\n{}\n{\"t\": 5}"])
+@pytest.mark.parametrize("damage", [b"", b"v1\n{}", b"v1\n{}\n[1]", b"\xff\xfe", b'v1\n{}\n{"t": 5}'])
 def test_a_torn_checkpoint_is_left_for_a_new_directory(tmp_path, damage):
     path = written(tmp_path / "checkpoint-000007", ENDS[1:3], 1)
     (path / "offsets" / "1").write_bytes(damage)

@@ -146,13 +146,19 @@ def test_a_value_just_beyond_the_bound_is_judged_exactly():
 
 @pytest.mark.parametrize(("partition", "offsets"), [(0, [3, 3]), (0, [20]), (7, [0])])
 def test_rows_outside_the_range_or_twice_are_refused(partition, offsets):
-    rows = [{"topic": "image-events", "partition": partition, "offset": o, "append_us": 1, "reason": "x", "raw": b""} for o in offsets]
+    rows = [
+        {"topic": "image-events", "partition": partition, "offset": o, "append_us": 1, "reason": "x", "raw": b""}
+        for o in offsets
+    ]
     with pytest.raises(RangeRefused):
         Batch(DECLARATION, pa.Table.from_pylist(rows, schema=SCHEMA), RANGE)
 
 
 def test_a_batch_of_many_rows_is_put_into_ledger_order():
-    shuffled = [{"topic": "image-events", "partition": i % 2, "offset": i // 2, "append_us": 1, "reason": str(i), "raw": b""} for i in range(40)]
+    shuffled = [
+        {"topic": "image-events", "partition": i % 2, "offset": i // 2, "append_us": 1, "reason": str(i), "raw": b""}
+        for i in range(40)
+    ]
     random.Random(3).shuffle(shuffled)
     letters = Batch(DECLARATION, pa.Table.from_pylist(shuffled, schema=SCHEMA), RANGE).dead_letters()
     assert [(d.partition, d.offset) for d in letters] == [(p, o) for p in range(2) for o in range(20)]

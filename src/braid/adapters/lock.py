@@ -31,7 +31,9 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            raise AlreadyRunning(f"{what}: already running as pid {file.read().strip() or '?'} (lock {path}); stop it first") from error
+            raise AlreadyRunning(
+                f"{what}: already running as pid {file.read().strip() or '?'} (lock {path}); stop it first"
+            ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
