@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -51,6 +53,26 @@ def _answering(bootstrap: str, what: str) -> Iterator[None]:
         raise StoreUnavailable(f"Kafka at {bootstrap}: {what}: {text}; is it up? ask `braid status`") from error
 
 
+def _knock(bootstrap: str) -> list[str]:
+    """Return the addresses of `bootstrap` once one takes a connection; the client itself would try on in silence.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nothing listens at any of them.
+    """
+    addresses = [a.strip() for a in bootstrap.split(",") if a.strip()]
+    refused = "no address"
+    for address in addresses:
+        host, colon, port = address.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]") if colon else address, int(port) if colon else 9092), 5):
+                return addresses
+        except (OSError, ValueError) as error:
+            refused = str(error)
+    raise StoreUnavailable(f"Kafka at {bootstrap}: expected a broker there, got {refused}; start it with `braid up`")
+
+
 class KafkaLog:
     """The port `Log` on a broker.
 
@@ -67,9 +89,10 @@ class KafkaLog:
     def __init__(self, bootstrap: str, timeout_ms: int = TIMEOUT_MS) -> None:
         self._bootstrap = bootstrap
         self._timeout_s = timeout_ms / 1000
+        addresses = _knock(bootstrap)
         with _answering(bootstrap, "connecting"):
             self._admin = KafkaAdminClient(
-                bootstrap_servers=bootstrap.split(","),
+                bootstrap_servers=addresses,
                 bootstrap_timeout_ms=timeout_ms,
                 request_timeout_ms=timeout_ms,
                 reconnect_backoff_max_ms=RECONNECT_MS,
@@ -192,9 +215,10 @@ class EventProducer:
     """
 
     def __init__(self, bootstrap: str, linger_ms: int = 5, timeout_ms: int = TIMEOUT_MS) -> None:
+        addresses = _knock(bootstrap)
         with _answering(bootstrap, "connecting"):
             self._producer = KafkaProducer(
-                bootstrap_servers=bootstrap.split(","),
+                bootstrap_servers=addresses,
                 acks="all",
                 enable_idempotence=True,
                 delivery_timeout_ms=120_000,
@@ -207,12 +231,23 @@ class EventProducer:
                 reconnect_backoff_max_ms=RECONNECT_MS,
             )
         self._bootstrap = bootstrap
+        self._partitions: dict[str, int] = {}
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> Delivery:
         """Hand over one event and return its delivery at once; the first of a topic asks the broker where it lies."""
-        with _answering(self._bootstrap, f"sending to {topic}"):
+        try:  # no context manager: this runs once an event
+            if key is not None and partition is None:
+                partition = self._partition(topic, key)
             delivery: Delivery = self._producer.send(topic, value=value, key=key, partition=partition)
+        except KafkaError as error:
+            raise StoreUnavailable(f"Kafka at {self._bootstrap}: sending to {topic}: {error}") from error
         return delivery
+
+    def _partition(self, topic: str, key: bytes) -> int:
+        """Return the partition of a key: CRC-32, as librdkafka does, a third of the cost of murmur2 in Python."""
+        if topic not in self._partitions:
+            self._partitions[topic] = len(self._producer.partitions_for(topic))  # a live topic never changes it
+        return zlib.crc32(key) % self._partitions[topic]
 
     def close(self, timeout_s: float) -> None:
         """Close; what is not acknowledged within `timeout_s` seconds is given up, and its deliveries fail."""

@@ -1,0 +1,197 @@
+"""Send events, count the acknowledged, keep the journal.
+
+An event is *sent* when the client took it and *acknowledged* when the broker said that it is on every replica. The
+outbox holds what lies between, oldest first: its front is where a resumed run must begin. It is bounded, because the
+client's own buffer is not; a broker that stalls stalls the run, and nothing grows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from braid.errors import StoreUnavailable
+from producer.pacing import Pace, Watch
+from producer.sources import Outgoing
+
+MAX_UNACKNOWLEDGED = 20_000
+TICK_US = 1_000_000  # progress line and journal
+SETTLE_US = 5_000
+STALLED_US = 5_000_000
+
+
+class Delivery(Protocol):
+    """What became of one event: `is_done` once answered, `exception` when it was refused."""
+
+    @property
+    def is_done(self) -> bool: ...
+    @property
+    def exception(self) -> BaseException | None: ...
+
+
+class Sender(Protocol):
+    """The way into the log."""
+
+    def send(self, topic: str, key: bytes, value: bytes) -> Delivery:
+        """Hand over one event, without waiting for the answer."""
+        ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of one run; `position` is the first one that is neither acknowledged nor refused."""
+
+    position: int
+    sent: int = 0
+    acknowledged: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    waits_until_us: int | None = None
+    stalled: bool = False
+    first_us: int | None = None
+    last_us: int | None = None
+    refused: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Events sent per second of the run."""
+        return self.sent / self.seconds if self.seconds else 0.0
+
+
+class Outbox:
+    """Events between sent and acknowledged, oldest first."""
+
+    def __init__(self, sender: Sender, topic: str, progress: Progress) -> None:
+        self._sender = sender
+        self._topic = topic
+        self._progress = progress
+        self._waiting: deque[tuple[int, Delivery]] = deque()
+
+    def __len__(self) -> int:
+        """Return how many events are sent and not acknowledged."""
+        return len(self._waiting)
+
+    def send(self, event: Outgoing) -> None:
+        """Hand over one event."""
+        self._waiting.append((event.position, self._sender.send(self._topic, event.key, event.value)))
+        progress = self._progress
+        progress.sent += 1
+        progress.bytes += len(event.key) + len(event.value)
+        progress.last_us = event.event_us
+        if progress.first_us is None:
+            progress.first_us = event.event_us
+
+    def settle(self) -> None:
+        """Count what was acknowledged since.
+
+        Raises
+        ------
+        StoreUnavailable
+            The broker refused an event, or did not answer within the delivery time-out.
+        """
+        waiting, progress = self._waiting, self._progress
+        while waiting and waiting[0][1].is_done:
+            position, delivery = waiting[0]
+            if delivery.exception is not None:
+                raise StoreUnavailable(
+                    f"{self._topic}: row {position + 1} was not acknowledged: {delivery.exception}; everything "
+                    "before it was; go on with --resume"
+                ) from delivery.exception
+            waiting.popleft()
+            progress.acknowledged += 1
+            progress.position = position + 1
+
+
+class Run:
+    """One run of the producer.
+
+    Parameters
+    ----------
+    outbox, pace, watch : where to, how fast, by which clock
+    stopping : whether the run was told to end
+    tick : called every second and at the end; writes the journal and the progress line
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        pace: Pace,
+        watch: Watch,
+        progress: Progress,
+        stopping: Callable[[], bool],
+        tick: Callable[[], None],
+    ) -> None:
+        self._outbox = outbox
+        self._pace = pace
+        self._watch = watch
+        self._progress = progress
+        self._stopping = stopping
+        self._tick = tick
+        self._start_us = self._ticked_us = self._moved_us = watch.elapsed_us()
+
+    def publish(self, events: Iterator[Outgoing]) -> bool:
+        """Send events, each at its turn, until they end, the duration is over or the run is told to stop.
+
+        Returns
+        -------
+        bool : True when the events came to their end
+
+        Raises
+        ------
+        StoreUnavailable : an event was not acknowledged within the delivery time-out
+        """
+        for event in events:
+            if not (self._room() and self._turn(event)):
+                return False
+            self._outbox.send(event)
+        return True
+
+    def drain(self, timeout_us: int) -> bool:
+        """Wait until everything is acknowledged, at most `timeout_us`; return whether it is."""
+        end_us = self._watch.elapsed_us() + timeout_us
+        self._outbox.settle()
+        while len(self._outbox) and self._watch.elapsed_us() < end_us:
+            self._watch.wait_us(SETTLE_US)
+            self._look(None)
+        return not len(self._outbox)
+
+    def note(self) -> None:
+        """Report where the run stands, now."""
+        self._progress.seconds = (self._watch.elapsed_us() - self._start_us) / 1e6
+        self._tick()
+
+    def _room(self) -> bool:
+        """Wait until the outbox has room; return False when the run ends before."""
+        if not self._progress.sent % 64:
+            self._look(None)
+        while len(self._outbox) >= MAX_UNACKNOWLEDGED and not self._ended():
+            self._watch.wait_us(SETTLE_US)
+            self._look(None)
+        return not self._ended()
+
+    def _turn(self, event: Outgoing) -> bool:
+        """Wait until it is the event's turn; return False when the run ends before."""
+        while not self._pace.turn(event.event_us):
+            self._look(event)
+            if self._ended():
+                return False
+        return True
+
+    def _ended(self) -> bool:
+        return self._stopping() or self._pace.over()
+
+    def _look(self, waiting: Outgoing | None) -> None:
+        before = self._progress.acknowledged
+        self._outbox.settle()
+        now_us = self._watch.elapsed_us()
+        if self._progress.acknowledged > before or not len(self._outbox):
+            self._moved_us = now_us
+        if now_us - self._ticked_us >= TICK_US:
+            self._ticked_us = now_us
+            early = waiting is not None and waiting.event_us > self._watch.now_us()
+            self._progress.waits_until_us = waiting.event_us if waiting is not None and early else None
+            self._progress.stalled = now_us - self._moved_us >= STALLED_US
+            self.note()

@@ -1,0 +1,124 @@
+"""What a run says: refusals and a progress line on stderr, the summary on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+from braid.instants import iso
+from producer.publish import Progress
+from producer.tables import Refusal
+
+
+class Report:
+    """Speaks for one run.
+
+    Parameters
+    ----------
+    err : stderr; on a terminal the progress line is rewritten in place
+    quiet : no progress lines (refusals are always said)
+    """
+
+    def __init__(self, err: TextIO, quiet: bool) -> None:
+        self._err = err
+        self._quiet = quiet
+        self._live = err.isatty()
+        self._open = False
+        self._last: tuple[float, int] = (time.monotonic(), 0)
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        self._clear()
+        self._err.write(text + "\n")
+        self._err.flush()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Name a line that is not sent."""
+        self.say(f"refused: {refusal}")
+
+    def progress(self, progress: Progress, unacknowledged: int) -> None:
+        """Say where the run stands."""
+        if self._quiet:
+            return
+        text = progress_text(progress, self._rate(progress), unacknowledged)
+        if not self._live:
+            self.say(text)
+            return
+        self._clear()
+        self._err.write(text)
+        self._err.flush()
+        self._open = True
+
+    def end(self) -> None:
+        """Leave the progress line standing."""
+        if self._open:
+            self._err.write("\n")
+            self._open = False
+
+    def _rate(self, progress: Progress) -> float:
+        """Return events sent per second since the line before."""
+        now, (then, sent) = time.monotonic(), self._last
+        self._last = (now, progress.sent)
+        return (progress.sent - sent) / (now - then) if now > then else 0.0
+
+    def _clear(self) -> None:
+        if self._open:
+            self._err.write("\r\x1b[K")
+            self._open = False
+
+
+def progress_text(progress: Progress, rate: float, unacknowledged: int) -> str:
+    """Return the progress line: sent, rate, acknowledged, and what is unusual."""
+    text = f"sent {progress.sent:,} · {rate:,.0f}/s · acknowledged {progress.acknowledged:,}"
+    if progress.refused:
+        text += f" · refused {sum(progress.refused.values()):,}"
+    if progress.stalled:
+        text += f" · {unacknowledged:,} unanswered: is Kafka up?"
+    if progress.waits_until_us is not None:
+        text += f" · the next row waits for its time, {iso(progress.waits_until_us)} (a shorter --every sends faster)"
+    return text
+
+
+def summary_text(summary: Mapping[str, object], as_json: bool) -> str:
+    """Return the summary for people, or as one JSON object.
+
+    Parameters
+    ----------
+    summary : dataset, topic, bootstrap, sent, acknowledged, refused, reasons, ignored, seconds, rate_per_s, position,
+        rows, first_time, last_time, start, every, every_us, journal, ended
+    """
+    if as_json:
+        return json.dumps(summary)
+    s = summary
+    lines = [
+        f"{s['dataset']}: {s['sent']:,} sent to {s['topic']} at {s['bootstrap']}, {s['acknowledged']:,} acknowledged, "
+        f"{s['refused']:,} refused, in {s['seconds']:.1f} s ({s['rate_per_s']:,.0f}/s)"
+    ]
+    if s["ignored"]:
+        lines.append(f"{s['ignored']:,} lines of other files belong to no row")
+    if s["first_time"]:
+        lines.append(f"event times {s['first_time']} to {s['last_time']} (--start {s['start']} --every {s['every']})")
+    journal = f"journal {s['journal']}" if s["journal"] else "no journal: another run keeps it"
+    lines.append(f"{journal}: {s['position']:,} rows done, of {s['rows']:,} in a pass" + _hint(s))
+    return "\n".join(lines)
+
+
+def _hint(s: Mapping[str, object]) -> str:
+    if s["ended"] == "nothing left":
+        return "; nothing was left to send: raise --limit, or add --loop"
+    if s["sent"] != s["acknowledged"]:
+        return "; the rest may have arrived or not: --resume sends it again, and what arrived twice counts once"
+    return ""
+
+
+def write(out: TextIO, text: str) -> None:
+    """Write to stdout; a reader that has gone away (`| head`) is no error."""
+    try:
+        out.write(text + "\n")
+        out.flush()
+    except BrokenPipeError:
+        # the interpreter flushes stdout once more at exit; give it somewhere to go
+        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123
