@@ -84,7 +84,7 @@ def merge(a: Moments, b: Moments) -> Moments:
         return b
     if not b.n:
         return a
-    assert a.min is not None and b.min is not None and a.max is not None and b.max is not None  # noqa: S101, PT018 - n > 0
+    assert a.min is not None and b.min is not None and a.max is not None and b.max is not None  # noqa: S101 - n > 0
     return Moments(a.n + b.n, a.sum + b.sum, a.sumsq + b.sumsq, min(a.min, b.min), max(a.max, b.max))
 
 
@@ -133,21 +133,15 @@ def finish(m: Moments, stat: Stat, scale: int) -> int | float | None:
     >>> finish(lift(5), "stddev", 0) is None
     True
     """
-    unit: int = 10**scale
     if stat == "n":
         return m.n
-    if m.n == 0 or m.min is None or m.max is None:
+    if stat == "stddev":
+        return stddev(m, scale)
+    numerators = {"sum": m.sum, "mean": m.sum, "min": m.min, "max": m.max}
+    numerator = numerators[stat]
+    if m.n == 0 or numerator is None:
         return None
-    match stat:
-        case "sum":
-            return float(Fraction(m.sum, unit))
-        case "mean":
-            return float(Fraction(m.sum, m.n * unit))
-        case "min":
-            return float(Fraction(m.min, unit))
-        case "max":
-            return float(Fraction(m.max, unit))
-    return stddev(m, scale)
+    return float(Fraction(numerator, 10**scale * (m.n if stat == "mean" else 1)))
 
 
 def variance(m: Moments, scale: int) -> Fraction | None:

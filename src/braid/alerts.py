@@ -81,5 +81,5 @@ def z_score(x: int, history: Moments) -> float | None:
 def baseline_numbers(history: Moments, scale: int) -> tuple[int, float, float]:
     """Return (n, mean, stddev) of a history that passed `beyond`, in the field's own unit."""
     mean, stddev = finish(history, "mean", scale), finish(history, "stddev", scale)
-    assert mean is not None and stddev is not None  # noqa: S101, PT018 - beyond() asked for n >= 2
+    assert mean is not None and stddev is not None  # noqa: S101 - beyond() asked for n >= 2
     return history.n, float(mean), float(stddev)

@@ -23,6 +23,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 from braid.errors import Gap, RangeRefused
@@ -199,7 +200,7 @@ def check_chain(rows: Sequence[LedgerRow]) -> None:
     RangeRefused
         A seq is missing, a row does not start where the one before it ended, or counts do not add up.
     """
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         if row.seq != before.seq + 1 or dict(row.range.start) != dict(before.end):
             raise RangeRefused(
                 f"ledger seq {row.seq}: expected it to start at {text_of(before.end)}, the end of seq {before.seq}, "

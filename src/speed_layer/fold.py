@@ -263,7 +263,7 @@ def _suspects(x: Ints, present: Mask, codes: Ints, histories: list[Moments], rul
 
 def _starts(sorted_groups: Ints) -> Ints:
     """Return the index of the first row of every group of a sorted column."""
-    return np.flatnonzero(np.append(True, sorted_groups[1:] != sorted_groups[:-1]))  # noqa: FBT003 - the first row starts one
+    return np.flatnonzero(np.append(True, sorted_groups[1:] != sorted_groups[:-1]))
 
 
 def _in_ledger_order(table: pa.Table) -> pa.Table:

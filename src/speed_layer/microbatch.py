@@ -142,7 +142,7 @@ def compute(driver: Driver, batch: fold.Batch, offered: ledger.Range) -> Work:
     return Work(row, fragments, alerts, batch, ids)
 
 
-def _check(row: LedgerRow, ids: list[bytes], by_id: bool) -> None:  # noqa: FBT001 - a fact of the dataset
+def _check(row: LedgerRow, ids: list[bytes], by_id: bool) -> None:
     """Before anything is written: counts add up, every view counted every event, an id for every event."""
     ledger.check_chain([row])
     whole = all(n == row.good for n in row.view_n.values()) and all(fp == row.fp for fp in row.view_fp.values())

@@ -30,7 +30,6 @@ from speed_layer import start, stream
 from speed_layer.history import SparkHistory
 from speed_layer.microbatch import Driver, Ports
 
-PARTITIONS = 2  # of a topic that does not exist yet; one a core here, never changed on a live topic
 _GROUP_EVERY_S = 1.0
 _RETRY_S = 2.0  # between two looks at a store that does not answer
 
@@ -76,7 +75,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="records in one micro-batch, at most (default: %(default)s)",
     )
     parser.add_argument(
-        "--partitions", type=int, default=PARTITIONS, help="of a topic that does not exist yet (default: %(default)s)"
+        "--partitions",
+        type=int,
+        default=kafka.PARTITIONS,
+        help="of a topic that does not exist yet (default: %(default)s)",
     )
     return parser.parse_args(argv)
 

@@ -122,9 +122,10 @@ def seen_ids(
         try:
             _trust(rows, seen, head, history)
             yield from _catch_up(rows, seen, history, head)
-            return seen
         except SeenIdsRefused:
             seen.close()
+        else:
+            return seen
     fresh = store.rebuild(identity)
     yield from _catch_up(rows, fresh, history, head)
     _trust(rows, fresh, head, history)
