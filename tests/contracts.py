@@ -17,9 +17,12 @@ from braid import ledger as chain
 from braid.aggregates import NO_MOMENTS, Moments, State
 from braid.alerts import Alert
 from braid.declaration import ViewSpec, parse
-from braid.errors import BraidError, LedgerError, LostRace, StoreUnavailable
+from braid.errors import BraidError, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.ledger import Current, LedgerRow, Range
-from braid.ports import Alerts, DeadLetterRow, DeadLetters, Fragments, Generations, Ledger, Log, Projections, SeenIds
+from braid.ports import (
+    Alerts, DeadLetterRow, DeadLetters, Fragments, Generations, Ledger, Log, Projections, SeenIds, SeenStore,
+)  # fmt: skip
+from braid.seen import Identity
 from braid.views import Fragment, View
 
 EDGE = 3 * 10**9 - 1  # the largest scaled value
@@ -468,6 +471,69 @@ class SeenIdsContract:
         assert again.known([ident(1), ident(2)]) == {ident(1)}
         assert not again.put(1, [ident(2)])
         assert again.put(2, [ident(2)])
+
+
+IDENTITY = Identity(DECLARATION.dataset, {TOPIC: "id"}, DECLARATION.hash, "salt")
+
+
+class SeenStoreContract:
+    """Fixture `store`: a SeenStore without any file."""
+
+    def test_a_first_opening_gives_an_empty_file(self, store: SeenStore) -> None:
+        seen = store.open(IDENTITY)
+        assert (seen.through_seq, seen.scan()) == (0, (0, 0))
+        seen.close()
+
+    def test_what_was_put_is_there_at_the_next_opening(self, store: SeenStore) -> None:
+        seen = store.open(IDENTITY)
+        assert seen.put(1, [ident(1)])
+        seen.close()
+        again = store.open(IDENTITY)
+        assert (again.through_seq, again.known([ident(1)])) == (1, {ident(1)})
+        again.close()
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            replace(IDENTITY, dataset="another"),
+            replace(IDENTITY, topic_ids={TOPIC: "created again"}),
+            replace(IDENTITY, definition="f" * 64),
+            replace(IDENTITY, salt="pepper"),
+        ],
+        ids=["dataset", "topic", "definition", "salt"],
+    )
+    def test_a_file_of_another_log_is_refused(self, store: SeenStore, other: Identity) -> None:
+        seen = store.open(IDENTITY)
+        assert seen.put(1, [ident(1)])
+        seen.close()
+        with pytest.raises(SeenIdsRefused):
+            store.open(other)
+
+    def test_a_refused_file_is_rebuilt_beside_and_then_adopted(self, store: SeenStore) -> None:
+        foreign = store.open(replace(IDENTITY, salt="pepper"))
+        assert foreign.put(1, [ident(1)])
+        foreign.close()
+        with pytest.raises(SeenIdsRefused):
+            store.open(IDENTITY)
+        fresh = store.rebuild(IDENTITY)
+        assert (fresh.through_seq, fresh.known([ident(1)])) == (0, set())
+        assert fresh.put(1, [ident(2)])
+        adopted = store.adopt(fresh)
+        assert (adopted.through_seq, adopted.known([ident(1), ident(2)])) == (1, {ident(2)})
+        adopted.close()
+        again = store.open(IDENTITY)
+        assert (again.through_seq, again.known([ident(2)])) == (1, {ident(2)})
+        again.close()
+
+    def test_a_rebuild_given_up_leaves_nothing_half_to_be_opened(self, store: SeenStore) -> None:
+        foreign = store.open(replace(IDENTITY, salt="pepper"))
+        foreign.close()
+        half = store.rebuild(IDENTITY)
+        assert half.put(1, [ident(1)])
+        half.close()
+        seen = store.open(IDENTITY)  # as after a crash: from nothing, never from the half
+        assert (seen.through_seq, seen.scan()) == (0, (0, 0))
+        seen.close()
 
 
 class LogContract:

@@ -85,6 +85,12 @@ class TestMemorySeenIds(contracts.SeenIdsContract):
         return lambda: seen
 
 
+class TestMemorySeenStore(contracts.SeenStoreContract):
+    @pytest.fixture
+    def store(self) -> memory.MemorySeenStore:
+        return memory.MemorySeenStore()
+
+
 class TestMemoryLog(contracts.LogContract):
     @pytest.fixture
     def log(self) -> memory.MemoryLog:

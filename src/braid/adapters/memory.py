@@ -9,7 +9,6 @@ A twin has no faults of its own. The model wraps it to add crashes, half-done wr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,12 @@ from typing import Any
 from braid.aggregates import FP_MODULUS, State, finish
 from braid.alerts import Alert
 from braid.declaration import AlertRule, ViewSpec
-from braid.errors import AuditFailed, Gap, LedgerError, LostRace, StoreUnavailable
+from braid.errors import Gap, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
+from braid.generations import Audited, audit_text, check, sums_of
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
-from braid.ports import DeadLetterRow
-from braid.views import Fragment, Key, View, digest, totals
+from braid.ports import DeadLetterRow, SeenIds
+from braid.seen import Identity
+from braid.views import Fragment, Key, View
 
 DAY_US = 86_400_000_000
 
@@ -312,9 +313,15 @@ def view_row(view: ViewSpec, state: State) -> dict[str, int | float | None]:
 
 
 class MemorySeenIds:
-    """One file of seen ids. Handles share it: what one puts the other finds, as with two processes on one file."""
+    """One file of seen ids. Handles share it: what one puts the other finds, as with two processes on one file.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    whose : str, the text of the `Identity` it was made for
+    """
+
+    def __init__(self, whose: str = "") -> None:
+        self.whose = whose
         self._ids: set[bytes] = set()
         self._through_seq = 0
 
@@ -343,11 +350,45 @@ class MemorySeenIds:
         """Do nothing: memory needs no release."""
 
 
+class MemorySeenStore:
+    """Where the file of seen ids lies: the one in its place, and those that were set aside."""
+
+    def __init__(self) -> None:
+        self.held: MemorySeenIds | None = None
+        self.aside: list[MemorySeenIds] = []
+
+    def open(self, identity: Identity) -> MemorySeenIds:
+        """Open the file, made empty when there is none; SeenIdsRefused when it holds ids of another log."""
+        if self.held is None:
+            self.held = MemorySeenIds(identity.text())
+        if self.held.whose != identity.text():
+            raise SeenIdsRefused(f"seen ids: expected those of {identity.text()}, got those of {self.held.whose}")
+        return self.held
+
+    def rebuild(self, identity: Identity) -> MemorySeenIds:
+        """Set the refused file aside and return an empty one, not yet in its place."""
+        if self.held is not None:
+            self.aside.append(self.held)
+            self.held = None
+        return MemorySeenIds(identity.text())
+
+    def adopt(self, seen: SeenIds) -> MemorySeenIds:
+        """Put a rebuilt file in its place."""
+        assert isinstance(seen, MemorySeenIds)  # noqa: S101 - narrows the port to this twin
+        self.held = seen
+        return seen
+
+
 class MemoryGenerations:
     """Published states by generation and view, as the batch layer handed them over."""
 
     def __init__(self) -> None:
         self._held: dict[int, dict[str, View]] = {}
+
+    @property
+    def newest(self) -> int:
+        """The highest number ever used, 0 when none was."""
+        return max(self._held, default=0)
 
     def hold(self, gen: int, states: Mapping[str, View]) -> None:
         """Keep the views of a generation; a number is never used twice."""
@@ -368,23 +409,13 @@ class MemoryGenerations:
         if current.gen not in self._held:
             raise StoreUnavailable(f"generation {current.gen}: expected its views, got none; run the batch again")
         states = self._held[current.gen][view.name]
-        audited = json.loads(current.audit)["views"][view.name]
-        n, fp = totals(states)
-        if (audited["n"], audited["fp"], audited["digest"]) != (n, fp, digest(states)):
-            raise AuditFailed(
-                f"generation {current.gen}: {view.name}: expected the states audited at its publication, "
-                f"n {audited['n']}, got n {n}; its files were changed: roll back or run the batch again"
-            )
+        check(current, view.name, states, "memory")
         return states
 
 
 def audit_of(states: Mapping[str, View]) -> str:
-    """Return the text of `current.audit` for some views."""
-    rows = {}
-    for name, view in states.items():
-        n, fp = totals(view)
-        rows[name] = {"n": n, "fp": fp, "digest": digest(view), "rows": len(view)}
-    return json.dumps({"views": rows, "checked": [], "unaudited": []})
+    """Return the text of `current.audit` for some views, nothing audited."""
+    return audit_text({name: sums_of(view) for name, view in states.items()}, Audited())
 
 
 class MemorySource:
