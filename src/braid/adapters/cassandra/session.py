@@ -1,0 +1,161 @@
+"""One driver session, and what every statement of Braid has in common.
+
+Reads and writes ask LOCAL_QUORUM. What must be linearisable (the ledger's head, `current`) is read LOCAL_SERIAL, which
+also finishes a compare-and-set that its writer left half done. Statements are prepared once, a None is left unset (a
+null is a tombstone), and whatever the driver raises becomes StoreUnavailable in one place.
+
+Plain writes are idempotent, so they are tried again a few times. A compare-and-set is not: it is sent once, and its
+caller reads back what became of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.concurrent import execute_concurrent_with_args
+from cassandra.connection import ConnectionException
+from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.query import UNSET_VALUE, PreparedStatement, tuple_factory
+
+from braid.errors import StoreUnavailable
+
+_SERIAL = "serial"
+_TIMEOUT_S = 10.0
+_TRUNCATE_TIMEOUT_S = 65.0  # the server's own limit is a minute
+_CONCURRENCY = 128
+_PAUSES_S = (0.2, 0.8)  # between the tries of a plain write
+_FAILURES = (DriverException, NoHostAvailable, ConnectionException)
+_REFUSALS = (InvalidRequest, Unauthorized)
+
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class NoAnswer(StoreUnavailable):
+    """Cassandra did not say whether it did what was asked; it may have, or may yet."""
+
+
+class Session:
+    """Statements on one cluster. Safe to share between threads.
+
+    Parameters
+    ----------
+    where : str, host and port, for errors
+    cluster, session : the driver's
+    pause : callable, waits for some seconds between tries
+    """
+
+    def __init__(self, where: str, cluster: Any, session: Any, pause: Callable[[float], None] = time.sleep) -> None:
+        self.where = where
+        self.pause = pause
+        self._cluster = cluster
+        self._session = session
+        self._prepared: dict[str, PreparedStatement] = {}
+
+    def run(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
+        """Return all rows of a SELECT, page by page, at LOCAL_QUORUM."""
+        return self._ask(statement, lambda: list(self._execute(statement, arguments, EXEC_PROFILE_DEFAULT)))
+
+    def run_serial(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
+        """Return all rows of a SELECT within one partition, linearisably."""
+        return self._ask(statement, lambda: list(self._execute(statement, arguments, _SERIAL)))
+
+    def compare_and_set(self, statement: str, arguments: Sequence[Any]) -> bool:
+        """Run INSERT or UPDATE … IF … once and say whether it was applied; NoAnswer when that is not known."""
+        return self._ask(statement, lambda: bool(self._execute(statement, arguments, EXEC_PROFILE_DEFAULT).was_applied))
+
+    def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run an idempotent INSERT for every row, many at a time; all are written or it raises."""
+        values = [_unset(row) for row in rows]
+        for pause_s in _PAUSES_S:
+            try:
+                self._ask(statement, lambda: self._send(statement, values))
+            except NoAnswer:
+                self.pause(pause_s)
+            else:
+                return
+        self._ask(statement, lambda: self._send(statement, values))
+
+    def define(self, statement: str) -> None:
+        """Run a statement that changes the schema or truncates a table."""
+        self._ask(statement, lambda: self._session.execute(statement, timeout=_TRUNCATE_TIMEOUT_S))
+
+    def close(self) -> None:
+        """Close every connection and stop the driver's threads."""
+        self._cluster.shutdown()
+
+    def _execute(self, statement: str, arguments: Sequence[Any], profile: str) -> Any:
+        return self._session.execute(self._prepare(statement), _unset(arguments), execution_profile=profile)
+
+    def _send(self, statement: str, values: list[list[Any]]) -> None:
+        if values:
+            execute_concurrent_with_args(self._session, self._prepare(statement), values, concurrency=_CONCURRENCY)
+
+    def _prepare(self, statement: str) -> PreparedStatement:
+        found = self._prepared.get(statement)
+        if found is None:
+            found = self._session.prepare(statement)
+            found.is_idempotent = " IF " not in statement
+            self._prepared[statement] = found
+        return found
+
+    def _ask(self, statement: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except _FAILURES as error:
+            kind, advice = StoreUnavailable, "apply the schema: braid up"
+            if not isinstance(error, _REFUSALS):
+                kind, advice = NoAnswer, "see `braid status` and `braid logs cassandra`"
+            raise kind(f"cassandra {self.where}: {_short(statement)}: {_cause(error)}; {advice}") from error
+
+
+def opened(host: str, port: int) -> Session:
+    """Connect to the cluster that holds `host`.
+
+    Raises
+    ------
+    StoreUnavailable
+        Nothing answers there.
+    """
+    where = f"{host}:{port}"
+    cluster = Cluster(
+        [host], port=port, protocol_version=5, execution_profiles=_profiles(),
+        reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None), connect_timeout=_TIMEOUT_S,
+    )  # fmt: skip
+    try:
+        return Session(where, cluster, cluster.connect())
+    except _FAILURES as error:
+        cluster.shutdown()
+        raise NoAnswer(f"cassandra {where}: expected a connection, got {_cause(error)}; start it: braid up") from error
+
+
+def _profiles() -> dict[str, ExecutionProfile]:
+    common = {
+        "load_balancing_policy": TokenAwarePolicy(DCAwareRoundRobinPolicy()),
+        "serial_consistency_level": ConsistencyLevel.LOCAL_SERIAL,
+        "request_timeout": _TIMEOUT_S,
+        "row_factory": tuple_factory,
+    }
+    return {
+        EXEC_PROFILE_DEFAULT: ExecutionProfile(consistency_level=ConsistencyLevel.LOCAL_QUORUM, **common),
+        _SERIAL: ExecutionProfile(consistency_level=ConsistencyLevel.LOCAL_SERIAL, **common),
+    }
+
+
+def _unset(row: Sequence[Any]) -> list[Any]:
+    return [UNSET_VALUE if value is None else value for value in row]
+
+
+def _short(statement: str) -> str:
+    return statement if len(statement) <= 80 else f"{statement[:77]}…"
+
+
+def _cause(error: BaseException) -> str:
+    """Return the first line of a driver's error; of all hosts failing, what one of them said."""
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) and error.errors:
+        return " ".join(str(next(iter(error.errors.values()))).split())
+    return " ".join(str(error).split())
