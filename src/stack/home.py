@@ -1,13 +1,13 @@
 """BRAID_HOME: made and checked, locked against a second `up`, and searched for processes that lost their supervisor."""
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import psutil
 
-from braid.errors import AlreadyRunning, HomeUnusable
+from braid.adapters.lock import exclusive
+from braid.errors import HomeUnusable
 from braid.settings import MARK, Settings
 
 FOLDERS = ("kafka", "cassandra", "hive", "spark/tmp", "logs", "run/programs", "run/tmp", "speed", "warehouse")
@@ -33,27 +33,14 @@ def make(settings: Settings) -> None:
         ) from error
 
 
-@contextmanager
-def locked(settings: Settings) -> Iterator[None]:
+def locked(settings: Settings) -> AbstractContextManager[None]:
     """Hold the lock of this BRAID_HOME: one `up`, `down` or `clean` at a time.
 
     Raises
     ------
     AlreadyRunning : another process holds it; names it
     """
-    path = settings.run / "lock"
-    with path.open("a+") as file:
-        try:
-            # the kernel drops it with the process, so a killed `up` leaves nothing stale
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            who = file.read().strip() or "unknown"
-            raise AlreadyRunning(f"{path}: held by another braid command (pid {who}); wait for it to end") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+    return exclusive(settings.run / "lock", f"braid in {settings.home}")
 
 
 def marked(settings: Settings) -> list[psutil.Process]:

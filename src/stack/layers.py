@@ -88,7 +88,7 @@ def _says(settings: Settings, name: str, wanted: str) -> Callable[[], None]:
 def _answers(settings: Settings) -> None:
     url = f"http://{LOOPBACK}:{settings.ports.api}/healthz"
     try:
-        with urllib.request.urlopen(url, timeout=_ASK_S) as answer:  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(url, timeout=_ASK_S) as answer:
             if answer.status != 200:
                 raise NotReady(f"api at {url}: answers {answer.status}")
     except (OSError, urllib.error.URLError) as error:

@@ -23,7 +23,11 @@ def check(settings: Settings, programs: list[Program]) -> None:
     ------
     MissingPrerequisite : memory or disk; the text says how much is there and how much is wanted
     """
-    for reason in (memory(programs), disk("BRAID_HOME", settings.home, HOME_MB), disk("BRAID_CACHE", settings.cache, CACHE_MB)):
+    for reason in (
+        memory(programs),
+        disk("BRAID_HOME", settings.home, HOME_MB),
+        disk("BRAID_CACHE", settings.cache, CACHE_MB),
+    ):
         if reason and programs:
             raise MissingPrerequisite(reason)
 

@@ -85,7 +85,13 @@ def hive(settings: Settings) -> Program:
 def _java(settings: Settings, heap_mb: int) -> tuple[str, ...]:
     java = str(require_java(settings) / "bin" / "java")
     temporary = settings.run / "tmp"
-    return (java, f"-Xmx{heap_mb}m", "-Duser.timezone=UTC", f"-Djava.io.tmpdir={temporary}", "-XX:+ExitOnOutOfMemoryError")
+    return (
+        java,
+        f"-Xmx{heap_mb}m",
+        "-Duser.timezone=UTC",
+        f"-Djava.io.tmpdir={temporary}",
+        "-XX:+ExitOnOutOfMemoryError",
+    )
 
 
 def _java_env(settings: Settings) -> dict[str, str]:

@@ -90,7 +90,9 @@ def start_daemon(settings: Settings) -> None:
     deadline = time.monotonic() + 20
     while Supervisor.of(settings) is None:
         if time.monotonic() > deadline:
-            raise NotReady(f"supervisord: no answer at {socket_path(settings)}; log: {settings.logs / 'supervisord.log'}")
+            raise NotReady(
+                f"supervisord: no answer at {socket_path(settings)}; log: {settings.logs / 'supervisord.log'}"
+            )
         time.sleep(0.05)
 
 

@@ -117,7 +117,9 @@ def _start_together(
 ) -> None:
     pool, cancelled = ThreadPoolExecutor(len(programs)), Event()
     try:
-        pending = {pool.submit(_start_one, settings, program, program.name in before, cancelled) for program in programs}
+        pending = {
+            pool.submit(_start_one, settings, program, program.name in before, cancelled) for program in programs
+        }
         while pending:
             # a short wait: Ctrl-C reaches Python only between two of them
             done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)

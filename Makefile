@@ -1,0 +1,57 @@
+# `make demo` and `make test` are the two commands; each sets up what it needs. `make PYTHON=python3.12 …` picks the interpreter.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+  command -v $$p >/dev/null && $$p -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?=
+
+.PHONY: help setup demo test check down clean lock
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## Python packages into .venv, jars into the cache, Spark's defaults; safe to run again
+	@$(BIN)/braid setup
+
+demo: setup ## real data from CSV to dashboard; leaves the stack running
+	@$(BIN)/braid demo
+
+test: setup ## every test: unit, model, Spark, the real stack, the browser
+	@$(BIN)/braid doctor --tests
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP) ## lint, types, unit and model tests: what needs no service
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest src tests/unit tests/model
+
+down: ## stop everything this checkout started
+	@if [ -x $(BIN)/braid ]; then $(BIN)/braid down; else echo "nothing was running: no $(VENV)"; fi
+
+clean: ## stop everything and remove .braid with all its data; .venv and the cache of jars stay
+	@if [ -x $(BIN)/braid ]; then $(BIN)/braid clean; else echo "nothing to remove: no $(VENV)"; fi
+
+lock: $(STAMP) ## write requirements*.txt and jars.sha256 anew
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --output-file requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --output-file requirements-dev.txt requirements-dev.in
+	$(BIN)/python -m stack.lock
+
+# the stamp is renewed when a list of packages changes; an interrupted install leaves none and is done again
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "braid: no Python 3.11-3.13 with venv found; install one (Debian: apt-get install python3 python3-venv), or make PYTHON=/path/to/python" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "braid: $(PYTHON) is $$($(PYTHON) -V 2>&1); expected Python 3.11-3.13: make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); echo "braid: $(PYTHON) cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "installing the Python packages into $(VENV) (about 1.2 GB, some minutes the first time)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
