@@ -16,17 +16,18 @@ from typing import Any, TypeVar
 
 from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-from cassandra.concurrent import execute_concurrent_with_args
+from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
 from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
-from cassandra.query import UNSET_VALUE, PreparedStatement, tuple_factory
+from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from braid.errors import StoreUnavailable
 
 _SERIAL = "serial"
 _TIMEOUT_S = 10.0
 _TRUNCATE_TIMEOUT_S = 65.0  # the server's own limit is a minute
-_CONCURRENCY = 128
+_CONCURRENCY = 32  # batches in flight; 8 and 128 measured no better
+_BATCH_BYTES = 5 * 1024
 _PAUSES_S = (0.2, 0.8)  # between the tries of a plain write
 _FAILURES = (DriverException, NoHostAvailable, ConnectionException)
 _REFUSALS = (InvalidRequest, Unauthorized)
@@ -69,7 +70,11 @@ class Session:
         return self._ask(statement, lambda: bool(self._execute(statement, arguments, EXEC_PROFILE_DEFAULT).was_applied))
 
     def write(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run an idempotent INSERT for every row, many at a time; all are written or it raises."""
+        """Run an idempotent INSERT for every row, many at a time; all are written or it raises.
+
+        Rows of one partition travel together, as a batch that is one mutation for the server (never several, which
+        would need its batch log). Measured: 300 fragments take 18 ms so and 105 ms one by one, 2,000 take 62 and 800.
+        """
         values = [_unset(row) for row in rows]
         for pause_s in _PAUSES_S:
             try:
@@ -93,7 +98,9 @@ class Session:
 
     def _send(self, statement: str, values: list[list[Any]]) -> None:
         if values:
-            execute_concurrent_with_args(self._session, self._prepare(statement), values, concurrency=_CONCURRENCY)
+            prepared = self._prepare(statement)
+            batches = _batches([prepared.bind(row) for row in values])
+            execute_concurrent(self._session, [(batch, ()) for batch in batches], concurrency=_CONCURRENCY)
 
     def _prepare(self, statement: str) -> PreparedStatement:
         found = self._prepared.get(statement)
@@ -144,6 +151,22 @@ def _profiles() -> dict[str, ExecutionProfile]:
         EXEC_PROFILE_DEFAULT: ExecutionProfile(consistency_level=ConsistencyLevel.LOCAL_QUORUM, **common),
         _SERIAL: ExecutionProfile(consistency_level=ConsistencyLevel.LOCAL_SERIAL, **common),
     }
+
+
+def _batches(statements: Iterable[BoundStatement]) -> list[BatchStatement]:
+    """Return statements as batches of one partition each, none of more than `_BATCH_BYTES` of values."""
+    made: list[BatchStatement] = []
+    open_: dict[bytes, tuple[BatchStatement, int]] = {}
+    for statement in statements:
+        size = sum(len(value) for value in statement.values if isinstance(value, bytes))
+        batch, held = open_.get(statement.routing_key, (None, 0))
+        if batch is None or held + size > _BATCH_BYTES:
+            batch, held = BatchStatement(BatchType.UNLOGGED), 0
+            batch.is_idempotent = True
+            made.append(batch)
+        batch.add(statement)
+        open_[statement.routing_key] = (batch, held + size)
+    return made
 
 
 def _unset(row: Sequence[Any]) -> list[Any]:
