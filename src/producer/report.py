@@ -75,7 +75,7 @@ def progress_text(progress: Progress, rate: float, unacknowledged: int) -> str:
     text = f"sent {progress.sent:,} · {rate:,.0f}/s · acknowledged {progress.acknowledged:,}"
     if progress.refused:
         text += f" · refused {sum(progress.refused.values()):,}"
-    if progress.stalled:
+    if progress.stalled and unacknowledged:
         text += f" · {unacknowledged:,} unanswered: is Kafka up?"
     if progress.waits_until_us is not None:
         text += f" · the next row waits for its time, {iso(progress.waits_until_us)} (a shorter --every sends faster)"
@@ -95,7 +95,7 @@ def summary_text(summary: Mapping[str, object], as_json: bool) -> str:
     s = summary
     lines = [
         f"{s['dataset']}: {s['sent']:,} sent to {s['topic']} at {s['bootstrap']}, {s['acknowledged']:,} acknowledged, "
-        f"{s['refused']:,} refused, in {s['seconds']:.1f} s ({s['rate_per_s']:,.0f}/s)"
+        f"{s['refused']:,} refused, {s['ended']} in {s['seconds']:.1f} s ({s['rate_per_s']:,.0f}/s)"
     ]
     if s["ignored"]:
         lines.append(f"{s['ignored']:,} lines of other files belong to no row")

@@ -98,6 +98,11 @@ class KafkaLog:
                 reconnect_backoff_max_ms=RECONNECT_MS,
             )
 
+    def ping(self) -> None:
+        """Ask for a sign of life: the cluster must know a broker; StoreUnavailable when it does not."""
+        if not self._ask("a sign of life", self._admin.describe_cluster).get("brokers"):
+            raise StoreUnavailable(f"Kafka at {self._bootstrap}: knows no broker yet")
+
     def create(self, topic: str, partitions: int) -> None:
         """Create a topic with append time as its timestamps; nothing happens when it exists."""
         with contextlib.suppress(_Exists):
