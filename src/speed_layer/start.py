@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from braid import ledger, records, views
+from braid import grammar, ledger, views
 from braid.declaration import Declaration, parse
 from braid.errors import Gap, RangeRefused, SeenIdsRefused
 from braid.ledger import Current, LedgerRow
@@ -88,7 +88,7 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
     topics = [t.name for t in declaration.topics]
     ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics))
     yield "start"
-    identity = Identity(declaration.dataset, dict(head.topic_ids), declaration.hash, records.SALT)
+    identity = Identity(declaration.dataset, dict(head.topic_ids), declaration.hash, grammar.SALT)
     by_id = declaration.dedupe == "by_id"
     seen = yield from seen_ids(ports.ledger, store, history if by_id else NoIds(), identity, head)
     yield "seen"
