@@ -108,7 +108,7 @@ class PortChoice:
         fixed: dict[str, int] = {}
         for word in (part.strip() for part in text.split(",")):
             name, equals, number = word.partition("=")
-            if word == "standard" or word == "free":
+            if word in {"standard", "free"}:
                 mode = "free" if word == "free" else "standard"
             elif equals and number.isdecimal():
                 fixed[name] = int(number)
@@ -372,7 +372,7 @@ def _unrecorded(choice: PortChoice) -> Ports:
 
 
 def _profile(word: str, memory_bytes: int) -> Profile:
-    if word == "small" or word == "normal":
+    if word in {"small", "normal"}:
         return "small" if word == "small" else "normal"
     if word == "auto":
         return "small" if memory_bytes < SMALL_BELOW_BYTES else "normal"

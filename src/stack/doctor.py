@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -38,21 +39,28 @@ class Check:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What the checks look at: an installation, and its supervisor when one answers."""
+
+    settings: Settings
+    running: Supervisor | None
+
+
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield each check as it is done; those of the services ask them, and take up to some seconds."""
-    running = Supervisor.of(settings)
+    scene = Scene(settings, Supervisor.of(settings))
     for name, check in CHECKS.items():
-        yield _checked(name, lambda check=check: check(settings, running))  # type: ignore[misc]  # bound now, run now
-    if settings.java_home is None:
-        return
-    for program in services(settings):
-        yield _checked(program.name, lambda program=program: _service(settings, running, program))  # type: ignore[misc]
+        yield _checked(name, partial(check, scene))
+    if settings.java_home is not None:
+        for program in services(settings):
+            yield _checked(program.name, partial(_service, scene, program))
 
 
 def examine_for_tests(settings: Settings) -> Iterator[Check]:
     """Yield what `make test` needs: the tests bring their own home and ports, and Chromium must be there."""
     for name in ("python", "java", "memory", "disk", "jars", "chromium"):
-        check = _checked(name, lambda name=name: CHECKS[name](settings, None))  # type: ignore[misc]  # bound now, run now
+        check = _checked(name, partial(CHECKS[name], Scene(settings, None)))
         yield replace(check, verdict="fail") if (name, check.verdict) == ("chromium", "warn") else check
 
 
@@ -74,77 +82,77 @@ def _checked(name: str, check: Callable[[], Answer]) -> Check:
         return Check(name, "fail", str(error))
 
 
-def _python(settings: Settings, running: Supervisor | None) -> Answer:
+def _python(scene: Scene) -> Answer:
     version = ".".join(map(str, sys.version_info[:3]))
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return ("ok", f"{version} at {settings.python}") if good else ("fail", f"{version}: expected 3.11-3.13")
+    return ("ok", f"{version} at {scene.settings.python}") if good else ("fail", f"{version}: expected 3.11-3.13")
 
 
-def _java(settings: Settings, running: Supervisor | None) -> Answer:
-    return "ok", f"17 at {require_java(settings)}"
+def _java(scene: Scene) -> Answer:
+    return "ok", f"17 at {require_java(scene.settings)}"
 
 
-def _memory(settings: Settings, running: Supervisor | None) -> Answer:
+def _memory(scene: Scene) -> Answer:
     total_mb = memory_bytes() // 2**20
-    text = f"{total_mb} MiB, profile {settings.profile}: heaps of {settings.heaps.total} MiB in all"
-    wrong = limits.memory(services(settings)) if running is None and settings.java_home else None
+    text = f"{total_mb} MiB, profile {scene.settings.profile}: heaps of {scene.settings.heaps.total} MiB in all"
+    wrong = limits.memory(services(scene.settings)) if scene.running is None and scene.settings.java_home else None
     return ("fail", wrong) if wrong else ("ok", text)
 
 
-def _disk(settings: Settings, running: Supervisor | None) -> Answer:
-    wrong = limits.disk("BRAID_HOME", settings.home, limits.HOME_MB) or limits.disk(
-        "BRAID_CACHE", settings.cache, limits.CACHE_MB
+def _disk(scene: Scene) -> Answer:
+    wrong = limits.disk("BRAID_HOME", scene.settings.home, limits.HOME_MB) or limits.disk(
+        "BRAID_CACHE", scene.settings.cache, limits.CACHE_MB
     )
     return ("fail", wrong) if wrong else ("ok", "enough for the home and the cache")
 
 
-def _home(settings: Settings, running: Supervisor | None) -> Answer:
-    there = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+def _home(scene: Scene) -> Answer:
+    folder, sock = scene.settings.home, socket_path(scene.settings)
+    there = next(above for above in (folder, *folder.parents) if above.exists())
     if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
-        return "fail", f"{settings.home}: cannot write {there}; make it writable or set BRAID_HOME"
-    note = "" if socket_path(settings).parent == settings.run else f"; path too long, socket at {socket_path(settings)}"
-    return "ok", f"{settings.home}{note}"
+        return "fail", f"{folder}: cannot write {there}; make it writable or set BRAID_HOME"
+    return "ok", str(folder) if sock.parent == scene.settings.run else f"{folder}; path too long, socket at {sock}"
 
 
-def _jars(settings: Settings, running: Supervisor | None) -> Answer:
-    wanted = jars.listed(settings)
-    missing = [name for name in wanted if not jars.whole(settings.jar_dir(name), wanted[name])]
+def _jars(scene: Scene) -> Answer:
+    wanted = jars.listed(scene.settings)
+    missing = [name for name in wanted if not jars.whole(scene.settings.jar_dir(name), wanted[name])]
     if missing:
-        return "warn", f"{', '.join(missing)}: not in {settings.cache} yet; `braid up` fetches them"
-    return "ok", f"{sum(map(len, wanted.values()))} with the listed sha256 in {settings.cache / 'jars'}"
+        return "warn", f"{', '.join(missing)}: not in {scene.settings.cache} yet; `braid up` fetches them"
+    return "ok", f"{sum(map(len, wanted.values()))} with the listed sha256 in {scene.settings.cache / 'jars'}"
 
 
-def _supervisor(settings: Settings, running: Supervisor | None) -> Answer:
-    if running is not None:
-        return "ok", f"answers at {socket_path(settings)}"
-    left = home.marked(settings)
+def _supervisor(scene: Scene) -> Answer:
+    if scene.running is not None:
+        return "ok", f"answers at {socket_path(scene.settings)}"
+    left = home.marked(scene.settings)
     if left:
         names = ", ".join(f"{process.name()} (pid {process.pid})" for process in left)
         return "warn", f"gone, but its programs run on: {names}; `braid up` or `braid down` ends them"
-    if (settings.run / "supervisord.pid").exists():
-        return "warn", f"{settings.run / 'supervisord.pid'} is stale; `braid up` replaces it"
+    if (scene.settings.run / "supervisord.pid").exists():
+        return "warn", f"{scene.settings.run / 'supervisord.pid'} is stale; `braid up` replaces it"
     return "ok", "not running"
 
 
-def _lock(settings: Settings, running: Supervisor | None) -> Answer:
-    if not (settings.run / "lock").exists():
+def _lock(scene: Scene) -> Answer:
+    if not (scene.settings.run / "lock").exists():
         return "ok", "free"
-    with home.locked(settings):
+    with home.locked(scene.settings):
         return "ok", "free"
 
 
-def _ports(settings: Settings, running: Supervisor | None) -> Answer:
-    if running is not None:
+def _ports(scene: Scene) -> Answer:
+    if scene.running is not None:
         return "ok", "in use by this stack"
-    numbers = {name: number for name, number in settings.ports.as_dict().items() if number}
+    numbers = {name: number for name, number in scene.settings.ports.as_dict().items() if number}
     taken = {name: number for name, number in numbers.items() if not ports.is_free(number)}
-    if taken and settings.port_choice.mode == "standard":
+    if taken and scene.settings.port_choice.mode == "standard":
         first = next(iter(taken.items()))
         return "fail", f"{first[1]} ({first[0]}) is in use by {ports.holder(first[1])}; stop it, or BRAID_PORTS=free"
     return "ok", f"{', '.join(f'{name} {number}' for name, number in numbers.items())}" if numbers else "free ones"
 
 
-def _name(settings: Settings, running: Supervisor | None) -> Answer:
+def _name(_: Scene) -> Answer:
     name = socket.gethostname()
     try:
         socket.gethostbyname(name)
@@ -153,32 +161,32 @@ def _name(settings: Settings, running: Supervisor | None) -> Answer:
     return "ok", f"{name} resolves"
 
 
-def _submit(settings: Settings, running: Supervisor | None) -> Answer:
-    conf = settings.spark_home / "conf" / "spark-defaults.conf"
+def _submit(scene: Scene) -> Answer:
+    conf = scene.settings.spark_home / "conf" / "spark-defaults.conf"
     return ("ok", str(conf)) if conf.exists() else ("warn", f"{conf} is missing: bare spark-submit; run `braid setup`")
 
 
-def _chromium(settings: Settings, running: Supervisor | None) -> Answer:
+def _chromium(_: Scene) -> Answer:
     found = chromium()
     if found:
         return "ok", str(found)
     return "warn", f"not found; the browser tests need it: {install_command('chromium')}"
 
 
-def _service(settings: Settings, running: Supervisor | None, program: Program) -> Answer:
-    state = running.states().get(program.name) if running else None
+def _service(scene: Scene, program: Program) -> Answer:
+    state = scene.running.states().get(program.name) if scene.running else None
     if state is None or not state.pid:
         return "warn", f"{state.state.lower() if state else 'not running'}; `braid up` starts it"
     try:
         if program.ready is not None:
             program.ready()
     except NotReady as error:
-        return "fail", f"{error}; log: {settings.logs / program.name}.log"
+        return "fail", f"{error}; log: {scene.settings.logs / program.name}.log"
     memory_mb = psutil.Process(state.pid).memory_info().rss // 2**20
     return "ok", f"answers, pid {state.pid}, {memory_mb} MiB"
 
 
-CHECKS: dict[str, Callable[[Settings, Supervisor | None], Answer]] = {
+CHECKS: dict[str, Callable[[Scene], Answer]] = {
     "python": _python,
     "java": _java,
     "memory": _memory,

@@ -16,8 +16,7 @@ def lines(settings: Settings) -> list[str]:
         aside = settings.cache / "lock" / folder
         shutil.rmtree(aside, ignore_errors=True)
         jars.resolve(settings, jar_set, aside, lambda text: print(text, file=sys.stderr), [])  # noqa: T201  # a tool's progress
-        for jar in sorted(aside.glob("*.jar")):
-            found.append(f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {folder}/{jar.name}")
+        found += [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {folder}/{jar.name}" for jar in aside.glob("*.jar")]
     return sorted(found, key=lambda line: line.split("  ")[1])
 
 

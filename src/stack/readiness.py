@@ -5,17 +5,14 @@ A function returns when the service has answered and raises `NotReady` with its 
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from braid.errors import NotReady
+from braid.adapters import hive as hive_adapter
+from braid.adapters.cassandra.session import opened
+from braid.adapters.kafka import KafkaLog
+from braid.errors import NotReady, StoreUnavailable
 from braid.settings import Settings
-from cassandra.cluster import Cluster, NoHostAvailable
-from cassandra.policies import RoundRobinPolicy
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-from pyhive import hive as hive2
-from pyhive.exc import Error as HiveError
-from thrift.Thrift import TException
 
 ASK_S = 5.0
 # "not yet" is expected here a hundred times: without a handler of their own these would print to stderr each time
@@ -24,53 +21,25 @@ for _client in ("kafka", "cassandra", "pyhive", "thrift"):
 
 
 def kafka(settings: Settings) -> None:
-    """Ask the broker for its cluster: one controller and one broker must be known."""
-    try:
-        client = KafkaAdminClient(
-            bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=5000, bootstrap_timeout_ms=2000
-        )
-        try:
-            described = client.describe_cluster()
-        finally:
-            client.close()
-    except (KafkaError, OSError, ValueError) as error:
-        raise NotReady(f"kafka at {settings.kafka_bootstrap}: {_words(error)}") from error
-    if not described.get("brokers"):
-        raise NotReady(f"kafka at {settings.kafka_bootstrap}: knows no broker yet")
+    """Ask the broker for its cluster: one broker must be known."""
+    with _not_yet(), KafkaLog(settings.kafka_bootstrap, timeout_ms=int(ASK_S * 1000)) as log:
+        log.ping()
 
 
 def cassandra(settings: Settings) -> None:
     """Ask Cassandra for its release by CQL."""
-    where = f"{settings.cassandra_host}:{settings.cassandra_port}"
-    cluster = Cluster(
-        [settings.cassandra_host],
-        port=settings.cassandra_port,
-        connect_timeout=ASK_S,
-        control_connection_timeout=ASK_S,
-        protocol_version=5,
-        load_balancing_policy=RoundRobinPolicy(),
-    )
-    try:
-        cluster.connect().execute("SELECT release_version FROM system.local", timeout=ASK_S).one()
-    except (NoHostAvailable, OSError) as error:
-        raise NotReady(f"cassandra at {where}: {_words(error)}") from error
-    finally:
-        cluster.shutdown()
+    with _not_yet():
+        session = opened(settings.cassandra_host, settings.cassandra_port)
+        try:
+            session.run("SELECT release_version FROM system.local")
+        finally:
+            session.close()
 
 
 def hive(settings: Settings) -> None:
     """Ask HiveServer2 a query that reaches the metastore: a server whose Derby failed to open still listens."""
-    where = f"{settings.hive_host}:{settings.hive_port}"
-    try:
-        connection = hive2.connect(host=settings.hive_host, port=settings.hive_port, username="braid")
-        try:
-            cursor = connection.cursor()
-            cursor.execute("SHOW DATABASES")
-            cursor.fetchall()
-        finally:
-            connection.close()
-    except (TException, OSError, HiveError) as error:
-        raise NotReady(f"hive at {where}: {_words(error)}") from error
+    with _not_yet(), hive_adapter.connect(settings, ASK_S) as connection:
+        connection.rows("SHOW DATABASES", "the databases")
 
 
 def wait(ask: Callable[[], None], timeout_s: float, alive: Callable[[], str | None], every_s: float = 0.25) -> float:
@@ -107,6 +76,9 @@ def wait(ask: Callable[[], None], timeout_s: float, alive: Callable[[], str | No
             return time.monotonic() - started
 
 
-def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+@contextmanager
+def _not_yet() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise NotReady(str(error)) from error

@@ -18,11 +18,11 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from braid.errors import NotReady, StackError
 from braid.settings import MARK, Settings
 from stack.programs import Program
-from supervisor.xmlrpc import Faults, SupervisorTransport
 
 SUPERVISOR = "supervisord"
 LISTENER = "giveup"

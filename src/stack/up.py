@@ -24,6 +24,10 @@ ALIVE = {"STARTING", "RUNNING", "BACKOFF"}
 Programs = Callable[[Settings], list[Program]]
 
 
+def _quiet(_: object) -> None:
+    """Say nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """One program that has answered: its ports, the seconds until its answer, and whether it had run before."""
@@ -37,8 +41,8 @@ class Started:
 def up(
     settings: Settings,
     programs: Programs = services,
-    say: Say = lambda text: None,
-    report: Callable[[Started], None] = lambda started: None,
+    say: Say = _quiet,
+    report: Callable[[Started], None] = _quiet,
 ) -> Settings:
     """Start every program that does not run yet, those of equal order together, and wait for their answers.
 
@@ -69,7 +73,7 @@ def up(
     return settings
 
 
-def down(settings: Settings, say: Say = lambda text: None) -> bool:
+def down(settings: Settings, say: Say = _quiet) -> bool:
     """Stop every program, highest order first, then the supervisor; return whether anything ran.
 
     Raises
@@ -161,11 +165,12 @@ def _death(settings: Settings, keeper: Supervisor, name: str) -> str | None:
 def _undo(settings: Settings, running: Supervisor | None, names: Iterable[str]) -> None:
     keeper = Supervisor.of(settings)
     if keeper is not None:
-        _stop(keeper, {name: state for name, state in keeper.states().items() if name in set(names)}, lambda text: None)
+        mine = set(names)
+        _stop(keeper, {name: state for name, state in keeper.states().items() if name in mine}, _quiet)
         if running is None:
             keeper.shutdown()
     if running is None:
-        home.end(home.marked(settings), lambda text: None)
+        home.end(home.marked(settings), _quiet)
 
 
 def _stop(keeper: Supervisor, states: dict[str, supervisor.State], say: Say) -> None:

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata, TopicPartition
@@ -132,6 +132,11 @@ class KafkaLog:
         """Return the end offset, per partition: below it, everything is committed."""
         return self._offsets(topics, OffsetSpec.LATEST)
 
+    def names(self) -> list[str]:
+        """Return the names of the topics there are, Kafka's own left out."""
+        found: list[str] = self._ask("listing topics", self._admin.list_topics)
+        return sorted(name for name in found if not name.startswith("__"))
+
     def publish_group(self, group: str, ends: Offsets) -> None:
         """Publish the ledger's end as a consumer group's offsets, for standard lag tools."""
         offsets = {TopicPartition(*partition): OffsetAndMetadata(end) for partition, end in ends.items()}
@@ -191,6 +196,44 @@ class KafkaLog:
                     if not error.retriable or time.monotonic() > end_s:
                         raise
                     time.sleep(RETRY_S)
+
+
+class Seen(NamedTuple):
+    """One record as a person looks at it: its place, append time, key and value."""
+
+    partition: int
+    offset: int
+    append_us: int
+    key: bytes | None
+    value: bytes | None
+
+
+def newest(bootstrap: str, topic: str, limit: int) -> list[Seen]:
+    """Return the newest committed records of a topic, at most `limit` a partition, in offset order per partition.
+
+    Raises
+    ------
+    StoreUnavailable
+        No broker answers, or there is no such topic.
+    """
+    with KafkaLog(bootstrap) as log:
+        begin, end = log.earliest([topic]), log.latest([topic])
+    found: list[Seen] = []
+    with _answering(bootstrap, f"reading {topic}"):
+        consumer = KafkaConsumer(bootstrap_servers=_knock(bootstrap), isolation_level="read_committed")
+        try:
+            wanted = {TopicPartition(*p): (max(begin[p], end[p] - limit), end[p]) for p in end if end[p] > begin[p]}
+            consumer.assign(list(wanted))
+            for partition, (start, _) in wanted.items():
+                consumer.seek(partition, start)
+            # a position, unlike a record, also passes a transaction's markers
+            while any(consumer.position(partition) < stop for partition, (_, stop) in wanted.items()):
+                for partition, records in consumer.poll(timeout_ms=500).items():
+                    below = (record for record in records if record.offset < wanted[partition][1])
+                    found += [Seen(r.partition, r.offset, r.timestamp * 1000, r.key, r.value) for r in below]
+        finally:
+            consumer.close()
+    return sorted(found)
 
 
 class Delivery(Protocol):

@@ -19,6 +19,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, N
 from cassandra.concurrent import execute_concurrent
 from cassandra.connection import ConnectionException
 from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, TokenAwarePolicy
+from cassandra.protocol import SyntaxException
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from braid.errors import StoreUnavailable
@@ -29,8 +30,8 @@ _TRUNCATE_TIMEOUT_S = 65.0  # the server's own limit is a minute
 _CONCURRENCY = 32  # batches in flight; 8 and 128 measured no better
 _BATCH_BYTES = 5 * 1024
 _PAUSES_S = (0.2, 0.8)  # between the tries of a plain write
-_FAILURES = (DriverException, NoHostAvailable, ConnectionException)
-_REFUSALS = (InvalidRequest, Unauthorized)
+_FAILURES = (DriverException, NoHostAvailable, ConnectionException, SyntaxException)
+_REFUSALS = (InvalidRequest, Unauthorized, SyntaxException)
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -60,6 +61,15 @@ class Session:
     def run(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a SELECT, page by page, at LOCAL_QUORUM."""
         return self._ask(statement, lambda: list(self._execute(statement, arguments, EXEC_PROFILE_DEFAULT)))
+
+    def table(self, statement: str) -> tuple[list[str], list[Row]]:
+        """Run any one statement as it stands and return (column names, rows); for people, `braid shell cassandra`."""
+
+        def answer() -> tuple[list[str], list[Row]]:
+            result = self._session.execute(statement, timeout=_TRUNCATE_TIMEOUT_S)
+            return list(result.column_names or ()), list(result)
+
+        return self._ask(statement, answer)
 
     def run_serial(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a SELECT within one partition, linearisably."""
