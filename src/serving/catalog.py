@@ -1,0 +1,71 @@
+"""What there is, for programs that draw or query it without knowing any dataset: the declarations, as answers."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from braid.cql import event_time_column
+from braid.declaration import AlertRule, Declaration, ViewSpec
+
+
+def of_dataset(declaration: Declaration) -> dict[str, Any]:
+    """Return one dataset: its topics, views, alerts and paths, with titles, units and addresses."""
+    base = f"/api/v1/datasets/{declaration.dataset}"
+    return {
+        "dataset": declaration.dataset,
+        "title": declaration.title,
+        "description": declaration.description,
+        "definition": declaration.hash,
+        "url": base,
+        "topics": [topic.name for topic in declaration.topics],
+        "views": [_view(declaration, view, base) for view in declaration.views],
+        "alerts": [_alert(declaration, rule, base) for rule in declaration.alerts],
+        "paths": [path.path for path in declaration.api],
+        # what to type when something is not there yet
+        "commands": {
+            "stack": "braid up",
+            "produce": f"braid produce {declaration.dataset}",
+            "batch": f"braid batch {declaration.dataset}",
+        },
+    }
+
+
+def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]:
+    fields = {name: f for topic in view.topics for name, f in declaration.topic(topic).fields.items()}
+    return {
+        "view": view.name,
+        "title": view.title or view.name,
+        "url": f"{base}/views/{quote(view.name)}",
+        "by": list(view.by),
+        # None: all time, one window
+        "window_s": view.window_us / 1_000_000 if view.window_us else None,
+        "measures": [
+            {
+                "measure": m.name,
+                "of": m.of,
+                "scale": m.scale,
+                "unit": fields[m.of].unit,
+                "meaning": fields[m.of].meaning,
+            }
+            for m in view.measures
+        ],
+        "columns": [{"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished],
+        "values": {c: list(fields[c].values or ()) for c in view.by if c in fields and fields[c].values},
+    }
+
+
+def _alert(declaration: Declaration, rule: AlertRule, base: str) -> dict[str, Any]:
+    topic = declaration.topic(declaration.view(rule.baseline).topics[0])
+    return {
+        "alert": rule.name,
+        "title": rule.title or rule.name,
+        "url": f"{base}/alerts?alert={quote(rule.name)}",
+        "by": list(rule.by),
+        "of": rule.of,
+        "unit": topic.fields[rule.of].unit,
+        "time": event_time_column(topic),
+        "show": list(rule.show),
+        "beyond": str(rule.beyond),
+        "min_count": rule.min_count,
+    }

@@ -1,0 +1,77 @@
+"""The batch side of an answer: one published generation, loaded once and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from braid.declaration import Declaration, parse
+from braid.errors import AuditFailed, LedgerError
+from braid.ledger import Current, LedgerRow, text_of
+from braid.ports import Generations, Ledger
+from braid.views import View
+
+ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The views of one generation. Generation 0 is the empty one, cut at genesis."""
+
+    current: Current
+    views: Mapping[str, View]
+
+
+def load(current: Current, declaration: Declaration, generations: Generations) -> Generation:
+    """Read every view of a generation; the port checks each against the digest of its publication.
+
+    Raises
+    ------
+    AuditFailed
+        The rows that came back are not those that were published.
+    StoreUnavailable
+        HiveServer2 did not answer.
+    """
+    return Generation(current, {view.name: generations.view(current, view) for view in declaration.views})
+
+
+def cut_row(ledger: Ledger, current: Current) -> LedgerRow:
+    """Return the ledger row at which a generation was cut.
+
+    Raises
+    ------
+    AuditFailed
+        `current` names other offsets than that row: batch and speed would not meet.
+    """
+    (row,) = ledger.rows(current.cut_seq - 1, current.cut_seq)
+    if dict(row.end) != dict(current.cut):
+        raise AuditFailed(
+            f"generation {current.gen}: expected its cut at the end of ledger seq {row.seq}, {text_of(row.end)}, "
+            f"got {text_of(current.cut)}; run the batch again"
+        )
+    return row
+
+
+def in_force(declared: Declaration, ledger: Ledger, current: Current) -> Declaration:
+    """Return the declaration that decided a generation's numbers.
+
+    The file on disk serves when it decides the same numbers, so titles and paths may be edited at will; otherwise the
+    text in the ledger does, whatever the file says.
+
+    Raises
+    ------
+    LedgerError
+        The ledger holds no text of that hash.
+    """
+    if declared.hash == current.definition:
+        return declared
+    through = current.cut_seq
+    while through >= 0:
+        after = max(through - ROWS_AT_ONCE, -1)
+        for row in reversed(ledger.rows(after, through)):
+            if row.text and row.definition == current.definition:
+                return parse(row.text, where=f"ledger seq {row.seq}")
+        through = after
+    raise LedgerError(
+        f"{declared.dataset}: expected the text of definition {current.definition[:12]} in the ledger, got none"
+    )

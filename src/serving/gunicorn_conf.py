@@ -1,0 +1,38 @@
+"""How gunicorn runs the API: one worker with threads, on two loopback ports.
+
+One worker, so that one follower per dataset asks the stores; more may stand behind a proxy, each consistent by itself.
+Nothing is loaded before the fork: drivers do not survive one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from braid.adapters import environment
+from braid.settings import LOOPBACK
+
+_settings = environment.load()
+
+bind = [f"{LOOPBACK}:{_settings.ports.api}", f"{LOOPBACK}:{_settings.ports.dashboard}"]
+workers = 1
+worker_class = "gthread"
+threads = 16
+preload_app = False
+keepalive = 5
+timeout = 30
+graceful_timeout = 10
+limit_request_line = 4094
+limit_request_fields = 60
+control_socket_disable = True
+# the worker says that it lives by touching a file: in memory, where a slow disk cannot make it look dead
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes its own file there
+proc_name = "braid-api"
+errorlog = "-"
+loglevel = "info"
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Stop the threads that follow the stores, so that the process can end."""
+    del server
+    service = getattr(worker.wsgi, "extensions", {}).get("braid")
+    if service is not None:
+        service.stop()

@@ -1,0 +1,119 @@
+"""An answer as an HTTP response: ETag before any work, the body from orjson, the receipt in headers."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from flask import Response, request
+
+from braid.instants import iso
+from serving.answers import Answer, Covered
+
+MOST_BODIES = 256
+MOST_BYTES = 32 * 2**20
+HEADER_BYTES = 2_000  # of one header, so that all fit what proxies take
+ENCODINGS = ("", ":gzip", ":br", ":zstd", ":deflate")  # flask-compress adds the encoding to the strong ETag
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of an answer, and its digest."""
+
+    data: bytes
+    digest: str | None
+
+
+class Bodies:
+    """The newest bodies by ETag: viewers who poll ask the same question of the same snapshot."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, Body] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, etag: str) -> Body | None:
+        """Return a body, and keep it longer."""
+        with self._lock:
+            body = self._held.get(etag)
+            if body is not None:
+                self._held.move_to_end(etag)
+            return body
+
+    def put(self, etag: str, body: Body) -> None:
+        """Hold a body; the oldest make room."""
+        with self._lock:
+            old = self._held.pop(etag, None)
+            self._bytes += len(body.data) - (len(old.data) if old else 0)
+            self._held[etag] = body
+            while len(self._held) > MOST_BODIES or (self._bytes > MOST_BYTES and len(self._held) > 1):
+                self._bytes -= len(self._held.popitem(last=False)[1].data)
+
+
+def plain(value: Any) -> Response:
+    """Return a value that changes by itself, such as a status: never cached."""
+    response = Response(orjson.dumps(value), mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def reply(
+    bodies: Bodies,
+    covered: Covered,
+    question: str,
+    compute: Callable[[], Answer],
+    body_of: Callable[[Answer], Any],
+    now_us: int,
+    freshness_s: float,
+) -> Response:
+    """Return the answer to a question, or 304 when the client holds it.
+
+    Parameters
+    ----------
+    question : text that is equal for equal questions only
+    compute : called when neither the client nor `bodies` holds the answer
+    body_of : what of the answer goes into the body
+    now_us, freshness_s : go into headers; the body does not depend on them
+    """
+    etag = covered.etag(question)
+    for encoding in ENCODINGS:
+        if request.if_none_match.contains(etag + encoding) and not request.if_none_match.star_tag:
+            response = Response(status=304)
+            response.set_etag(etag + encoding)
+            return _with_receipt(response, covered, None, now_us, freshness_s)
+    body = bodies.get(etag)
+    if body is None:
+        answer = compute()
+        body = Body(orjson.dumps(body_of(answer)), answer.digest)
+        bodies.put(etag, body)
+    response = Response(body.data, mimetype="application/json")
+    response.set_etag(etag)
+    return _with_receipt(response, covered, body.digest, now_us, freshness_s)
+
+
+def _with_receipt(
+    response: Response, covered: Covered, digest: str | None, now_us: int, freshness_s: float
+) -> Response:
+    headers = response.headers
+    headers["Cache-Control"] = "no-cache"
+    headers["X-Braid-As-Of"] = _short(covered.snapshot.as_of(covered.what).as_dict())
+    headers["X-Braid-Complete"] = "true" if covered.complete else "false"
+    headers["X-Braid-Definition"] = covered.snapshot.declaration.hash
+    headers["X-Braid-Freshness-S"] = f"{freshness_s:.3f}"
+    headers["X-Braid-Generated-At"] = iso(now_us)
+    if not covered.complete:
+        headers["X-Braid-Missing"] = _short([m.as_dict() for m in covered.missing])
+    if digest is not None:
+        headers["X-Braid-Receipt"] = f"sha256:{digest}"
+    return response
+
+
+def _short(value: Any) -> str:
+    """Return JSON in ASCII, as headers must be; too long a text is cut, for the body of /api/v1 has it whole."""
+    # orjson writes UTF-8; headers hold Latin-1 only
+    text = orjson.dumps(value).decode().encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= HEADER_BYTES else text[: HEADER_BYTES - 1] + "~"

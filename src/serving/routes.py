@@ -1,0 +1,146 @@
+"""The paths: a few lines each. Parameters in, one snapshot taken, an answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from braid.declaration import ApiPath, Declaration, ViewSpec
+from serving import answers, catalog, params
+from serving.answers import Answer
+from serving.problems import NotFound
+from serving.replies import Bodies, plain, reply
+from serving.service import Service
+
+
+def blueprint(service: Service) -> Blueprint:
+    """Return every path under /api and the two probes, over a running service."""
+    api = Blueprint("api", __name__)
+    bodies = Bodies()
+
+    @api.get("/api/v1/datasets")
+    def datasets() -> Response:
+        params.no_query(_given())
+        return plain({"data": [catalog.of_dataset(service.declaration(name)) for name in service.followers]})
+
+    @api.get("/api/v1/datasets/<dataset>")
+    def dataset(dataset: str) -> Response:
+        params.no_query(_given())
+        return plain({"data": catalog.of_dataset(service.declaration(dataset))})
+
+    @api.get("/api/v1/datasets/<dataset>/views/<view>")
+    def view(dataset: str, view: str) -> Response:
+        _spec(service.declaration(dataset), view)
+        return _view(service, bodies, dataset, ApiPath(request.path, view, None, "merged", False, {}), bare=False)
+
+    @api.get("/api/v1/datasets/<dataset>/alerts")
+    def alerts(dataset: str) -> Response:
+        return _alerts(service, bodies, dataset, None, {}, bare=False)
+
+    @api.get("/api/v1/status")
+    def status() -> Response:
+        params.no_query(_given())
+        return plain({"data": [service.status(name) for name in service.followers]})
+
+    @api.get("/healthz")
+    def healthz() -> Response:
+        return plain({"status": "alive"})
+
+    @api.get("/readyz")
+    def readyz() -> Response:
+        found = _readiness(service)
+        response = plain(found)
+        if not found["ready"]:
+            response.status_code = 503
+            response.headers["Retry-After"] = "2"
+        return response
+
+    @api.get("/api/<path:rest>")
+    def declared(rest: str) -> Response:
+        for name in service.followers:
+            declaration = service.declaration(name)
+            for path in declaration.api:
+                if path.path == f"/api/{rest}":
+                    return _declared(service, bodies, declaration, path)
+        raise NotFound("path", request.path, _paths(service))
+
+    return api
+
+
+def _declared(service: Service, bodies: Bodies, declaration: Declaration, path: ApiPath) -> Response:
+    if path.alerts is not None:
+        return _alerts(service, bodies, declaration.dataset, path.alerts, path.rename, bare=True)
+    return _view(service, bodies, declaration.dataset, path, bare=True)
+
+
+def _view(service: Service, bodies: Bodies, dataset: str, path: ApiPath, *, bare: bool) -> Response:
+    snapshot = service.snapshot(dataset)
+    spec = _spec(snapshot.declaration, path.view or "")
+    fixed = path.layer if bare else None
+    query = params.view_query(_given(), snapshot.declaration, spec, service.clock.now_us(), fixed)
+    covered = service.covered(snapshot, query.layer, query)
+    compute = partial(answers.of_view, covered, spec, query, path.newest_window)
+
+    def body_of(answer: Answer) -> Any:
+        return answers.renamed(answer.rows, path.rename) if bare else {"data": answer.rows, "meta": answer.meta}
+
+    question = f"{path.path if bare else spec.name} {bare} {query.canonical()}"
+    now_us, freshness_s = service.clock.now_us(), service.freshness_s(snapshot)
+    return reply(bodies, covered, question, compute, body_of, now_us, freshness_s)
+
+
+def _alerts(
+    service: Service, bodies: Bodies, dataset: str, rule: str | None, rename: Mapping[str, str], *, bare: bool
+) -> Response:
+    snapshot = service.snapshot(dataset)
+    rules = snapshot.declaration.alerts if rule is None else (snapshot.declaration.alert(rule),)
+    query = params.alert_query(_given(), snapshot.declaration, rules, service.clock.now_us(), one=rule is not None)
+    if query.alert is not None:
+        rules = (snapshot.declaration.alert(query.alert),)
+    covered = service.covered(snapshot, "alerts", query)
+
+    def body_of(answer: Answer) -> Any:
+        return answers.renamed(answer.rows, rename) if bare else {"data": answer.rows, "meta": answer.meta}
+
+    compute = partial(answers.of_alerts, covered, rules, query)
+    question = f"alerts {[r.name for r in rules]} {dict(rename)} {bare} {query.canonical()}"
+    now_us, freshness_s = service.clock.now_us(), service.freshness_s(snapshot)
+    return reply(bodies, covered, question, compute, body_of, now_us, freshness_s)
+
+
+def _spec(declaration: Declaration, view: str) -> ViewSpec:
+    if view not in {v.name for v in declaration.views}:
+        raise NotFound("view", view, [v.name for v in declaration.views])
+    return declaration.view(view)
+
+
+def _readiness(service: Service) -> dict[str, Any]:
+    """Return what each part last said. Answers need Cassandra and HiveServer2; Kafka is asked for the lag only."""
+    parts = {
+        name: {
+            "ok": service.answers(contact),
+            "needed": name != "kafka",
+            "latency_ms": round(contact.latency_s * 1000, 1),
+            "error": contact.error or None,
+        }
+        for name, contact in service.contacts().items()
+    }
+    loaded = {
+        name: {"answers": follower.snapshot is not None}
+        | ({} if follower.snapshot else {"reason": service.reason(follower)[0]})
+        for name, follower in service.followers.items()
+    }
+    ready = all(part["ok"] for part in parts.values() if part["needed"])
+    return {"ready": ready, "parts": parts, "datasets": loaded}
+
+
+def _paths(service: Service) -> list[str]:
+    declared = [path.path for name in service.followers for path in service.declaration(name).api]
+    return [*declared, "/api/v1/datasets", "/api/v1/status"]
+
+
+def _given() -> Mapping[str, Sequence[str]]:
+    return dict(request.args.lists())

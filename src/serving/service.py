@@ -1,0 +1,212 @@
+"""The running service: one follower per dataset, one watch per part, and what of it a request may use."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from braid import status
+from braid.declaration import Declaration
+from braid.ledger import Offsets
+from braid.ports import Clock
+from serving.answers import Covered
+from serving.follower import Follower, Stores
+from serving.params import Query
+from serving.problems import NotFound, Unavailable
+from serving.snapshot import Snapshot, What
+from serving.watch import Contact, Watch
+
+ENDS_EVERY_S = 1.0
+HIVE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One dataset to serve: its declaration, and how its parts are reached once the worker has been forked.
+
+    Attributes
+    ----------
+    stores : opens ledger, fragments, alerts and generations; raises StoreUnavailable as long as it cannot
+    ends : asks the broker for the end offsets of the dataset's topics
+    """
+
+    declaration: Declaration
+    stores: Callable[[], Stores]
+    ends: Callable[[], Offsets]
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Since when the oldest uncounted record has been seen: the ends of the topic over time, thinned out."""
+
+    samples: deque[tuple[int, Offsets]] = field(default_factory=lambda: deque(maxlen=4096))
+
+    def since_us(self, head: Offsets) -> int | None:
+        """Return the time of the oldest sample that lies beyond head, None when none does."""
+        while self.samples and all(end <= head.get(place, 0) for place, end in self.samples[0][1].items()):
+            self.samples.popleft()
+        return self.samples[0][0] if self.samples else None
+
+    def add(self, now_us: int, ends: Offsets) -> None:
+        """Remember the ends when they moved."""
+        if not self.samples or dict(self.samples[-1][1]) != dict(ends):
+            self.samples.append((now_us, ends))
+
+
+class Service:
+    """Follows every dataset in the background; requests read from it and never wait.
+
+    Parameters
+    ----------
+    datasets : by name
+    hive : asks HiveServer2 for a sign of life; raises StoreUnavailable
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Dataset],
+        hive: Callable[[], object],
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._monotonic = monotonic
+        self.followers = {name: Follower(d.declaration, d.stores, clock, monotonic) for name, d in datasets.items()}
+        self._waiting = {name: Waiting() for name in datasets}
+        self.ends = {
+            name: Watch("kafka", self._sampled(name, d.ends), ENDS_EVERY_S, clock, monotonic)
+            for name, d in datasets.items()
+        }
+        self.hive = Watch("hive", hive, HIVE_EVERY_S, clock, monotonic)
+
+    def start(self) -> None:
+        """Start every thread; only after the worker was forked."""
+        for follower in self.followers.values():
+            follower.start()
+        for watch in self._watches():
+            watch.start()
+
+    def stop(self) -> None:
+        """Stop every thread."""
+        for watch in self._watches():
+            watch.stop()
+        for follower in self.followers.values():
+            follower.stop()
+
+    def step(self) -> None:
+        """Do once what the threads do over and over, in this thread: for tests."""
+        for watch in (*(f.watch for f in self.followers.values()), *self._watches()):
+            watch.step()
+
+    def _watches(self) -> list[Watch[Any]]:
+        return [*self.ends.values(), self.hive]
+
+    def _sampled(self, name: str, ends: Callable[[], Offsets]) -> Callable[[], Offsets]:
+        def ask() -> Offsets:
+            found = ends()
+            self._waiting[name].add(self.clock.now_us(), found)
+            return found
+
+        return ask
+
+    # ---- what requests take ----------------------------------------------------------------------------------------
+
+    def follower(self, dataset: str) -> Follower:
+        """Return the follower of a dataset. Raises NotFound."""
+        if dataset not in self.followers:
+            raise NotFound("dataset", dataset, list(self.followers))
+        return self.followers[dataset]
+
+    def declaration(self, dataset: str) -> Declaration:
+        """Return the declaration in force: the one that decided the numbers served. Raises NotFound."""
+        follower = self.follower(dataset)
+        return follower.snapshot.declaration if follower.snapshot else follower.declared
+
+    def snapshot(self, dataset: str) -> Snapshot:
+        """Return the newest snapshot.
+
+        Raises
+        ------
+        Unavailable
+            There is none yet: the stores have not answered, or the dataset has no ledger.
+        """
+        follower = self.follower(dataset)
+        snapshot = follower.snapshot
+        if snapshot is not None:
+            return snapshot
+        why, command = self.reason(follower)
+        raise Unavailable(f"{dataset}: {why}", next=command)
+
+    def reason(self, follower: Follower) -> tuple[str, str]:
+        """Return why a dataset has no snapshot yet, and the command that mends it."""
+        if follower.refusal is not None and follower.newest is None:
+            return follower.refusal.reason, "braid up"
+        for missing in (follower.refusal, follower.failure):
+            if missing is not None:
+                return missing.reason, "braid status"
+        error = follower.watch.contact.error
+        return (f"the stores have not answered: {error}" if error else "it is being loaded"), "braid status"
+
+    def covered(self, snapshot: Snapshot, what: What, query: Query | None = None) -> Covered:
+        """Return a snapshot with what is missing from it now: in itself, and because a store is silent.
+
+        Raises
+        ------
+        Unavailable
+            The query is strict and something is missing.
+        """
+        follower = self.followers[snapshot.declaration.dataset]
+        now_s = self._monotonic()
+        stores = (follower.watch.contact, self.hive.contact)
+        silent = [missing for contact in stores if (missing := contact.silence(now_s))]
+        refusal = [follower.refusal] if follower.refusal else []
+        covered = Covered(snapshot, what, (*snapshot.missing(what), *refusal, *silent))
+        if query is not None and query.strict and not covered.complete:
+            told = [m.as_dict() for m in covered.missing]
+            raise Unavailable("the answer would not be complete, and strict=1 asks for that", missing=told)
+        return covered
+
+    def freshness_s(self, snapshot: Snapshot) -> float:
+        """Return how old an answer may be, in seconds: since when something newer may have been committed.
+
+        That is when the stores last confirmed head; or, when the tail stopped before head, its last row's commit.
+        """
+        if snapshot.tail.row.seq < snapshot.head.seq:
+            return max(self.clock.now_us() - snapshot.tail.row.committed_at_us, 0) / 1_000_000
+        answered_s = self.followers[snapshot.declaration.dataset].watch.contact.answered_s
+        return 0.0 if answered_s is None else max(self._monotonic() - answered_s, 0.0)
+
+    def status(self, dataset: str) -> dict[str, Any]:
+        """Return how far a dataset has come, with what is served of it."""
+        follower = self.follower(dataset)
+        current, head = follower.newest or (None, None)
+        ends = self.ends[dataset]
+        since_us = self._waiting[dataset].since_us(head.end) if head else None
+        parts = (follower.watch.contact, ends.contact, self.hive.contact)
+        problems = tuple(f"{m.what}: {m.reason}" for c in parts if (m := c.silence(self._monotonic())))
+        if follower.refusal:
+            problems = (follower.refusal.reason, *problems)
+        facts = status.Facts(
+            self.declaration(dataset), self.clock.now_us(), ends.value, head, current, since_us, problems
+        )
+        return status.report(facts) | {"serving": self._serving(follower.snapshot)}
+
+    def _serving(self, snapshot: Snapshot | None) -> dict[str, Any] | None:
+        if snapshot is None:
+            return None
+        covered = self.covered(snapshot, "merged")
+        return covered.meta(snapshot.declaration.hash)
+
+    def contacts(self) -> dict[str, Contact]:
+        """Return the newest contact with each part; of those asked per dataset, the worst."""
+        cassandra = [f.watch.contact for f in self.followers.values()]
+        kafka = [watch.contact for watch in self.ends.values()]
+        worst = {c[0].name: min(c, key=lambda x: x.answered_s or 0.0) for c in (cassandra, kafka) if c}
+        return worst | {"hive": self.hive.contact}
+
+    def answers(self, contact: Contact) -> bool:
+        """Return whether a part has answered lately."""
+        return contact.silence(self._monotonic()) is None

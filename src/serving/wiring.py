@@ -1,0 +1,80 @@
+"""The service on the real parts: Cassandra, HiveServer2 and Kafka, opened after the fork by whoever needs them first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from flask import Flask
+
+from braid.adapters import cassandra, hive
+from braid.adapters.cassandra import Cassandra
+from braid.adapters.cassandra.session import NoAnswer
+from braid.adapters.clock import SystemClock
+from braid.adapters.hive import HiveGenerations
+from braid.adapters.kafka import KafkaLog
+from braid.declaration import Declaration, load_all
+from braid.errors import LedgerError, StoreUnavailable
+from braid.ledger import Offsets
+from braid.ports import topics_of
+from braid.settings import Settings
+from serving.app import create_app
+from serving.follower import Stores
+from serving.service import Dataset, Service
+
+HIVE_ALIVE_S = 4.0  # a sign of life that takes longer is none
+KAFKA_MS = 4_000
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """Opens something when it is first wanted, again after a failure, and one at a time."""
+
+    def __init__(self, opening: Callable[[], T]) -> None:
+        self._opening = opening
+        self._lock = threading.Lock()
+        self._held: T | None = None
+
+    def get(self) -> T:
+        """Return the open thing; raises what opening it raises."""
+        with self._lock:
+            if self._held is None:
+                self._held = self._opening()
+            return self._held
+
+
+def application(settings: Settings) -> Flask:
+    """Return the application over every dataset declared under datasets/; each thread opens what it asks.
+
+    Call it in the process that serves, after any fork: it starts threads.
+    """
+    declarations = load_all(settings.root / "datasets")
+    store = Once(lambda: cassandra.connect(settings))
+    log = Once(lambda: KafkaLog(settings.kafka_bootstrap, KAFKA_MS))
+    datasets = {name: _dataset(settings, d, store, log) for name, d in declarations.items()}
+    sign_of_life = hive.connect(settings, HIVE_ALIVE_S)
+    service = Service(datasets, sign_of_life.ping, SystemClock())
+    service.start()
+    return create_app(settings, service)
+
+
+def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra], log: Once[KafkaLog]) -> Dataset:
+    def stores() -> Stores:
+        kept = store.get().stores(declaration)
+        try:
+            kept.ledger.current()
+        except NoAnswer:
+            raise
+        except StoreUnavailable as error:
+            # it answered, and refused: there is no keyspace of this dataset
+            raise LedgerError(f"{declaration.dataset} has not been created yet ({error})") from error
+        # a connection of its own: the loading thread may use it for long
+        generations = HiveGenerations(hive.connect(settings), declaration)
+        return Stores(kept.ledger, kept.fragments, kept.alerts, generations)
+
+    def ends() -> Offsets:
+        return log.get().latest(topics_of(declaration.topics))
+
+    return Dataset(declaration, stores, ends)
