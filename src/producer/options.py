@@ -78,9 +78,11 @@ def start_us(text: str, now_us: int) -> int:
     >>> start_us("now-1h", 10 * 3600 * 10**6) // (3600 * 10**6)
     9
     """
-    word, _, back = text.partition("-")
     try:
-        us = (now_us - (duration_us(back) if back else 0)) if word == "now" else instant_us(text)
+        if text == "now" or text.startswith("now-"):
+            us = now_us - (duration_us(text[4:]) if text != "now" else 0)
+        else:
+            us = instant_us(text)
     except ValueError as error:
         raise UsageError(f"--start: expected {iso(DEFAULT_START_US)}, now or now-6h, got {text!r}") from error
     if us < 0:

@@ -18,6 +18,7 @@ from producer.sources import Outgoing
 
 MAX_UNACKNOWLEDGED = 20_000
 TICK_US = 1_000_000  # progress line and journal
+LOOK_US = 10_000
 SETTLE_US = 5_000
 STALLED_US = 5_000_000
 
@@ -130,7 +131,7 @@ class Run:
         self._progress = progress
         self._stopping = stopping
         self._tick = tick
-        self._start_us = self._ticked_us = self._moved_us = watch.elapsed_us()
+        self._start_us = self._looked_us = self._ticked_us = self._moved_us = watch.elapsed_us()
 
     def publish(self, events: Iterator[Outgoing]) -> bool:
         """Send events, each at its turn, until they end, the duration is over or the run is told to stop.
@@ -144,7 +145,7 @@ class Run:
         StoreUnavailable : an event was not acknowledged within the delivery time-out
         """
         for event in events:
-            if not (self._room() and self._turn(event)):
+            if not (self._room() and self._turn(event)) or self._ended():
                 return False
             self._outbox.send(event)
         return True
@@ -165,12 +166,14 @@ class Run:
 
     def _room(self) -> bool:
         """Wait until the outbox has room; return False when the run ends before."""
-        if not self._progress.sent % 64:
+        if self._watch.elapsed_us() - self._looked_us >= LOOK_US:
             self._look(None)
-        while len(self._outbox) >= MAX_UNACKNOWLEDGED and not self._ended():
+        while len(self._outbox) >= MAX_UNACKNOWLEDGED:
             self._watch.wait_us(SETTLE_US)
             self._look(None)
-        return not self._ended()
+            if self._ended():
+                return False
+        return True
 
     def _turn(self, event: Outgoing) -> bool:
         """Wait until it is the event's turn; return False when the run ends before."""
@@ -186,7 +189,7 @@ class Run:
     def _look(self, waiting: Outgoing | None) -> None:
         before = self._progress.acknowledged
         self._outbox.settle()
-        now_us = self._watch.elapsed_us()
+        self._looked_us = now_us = self._watch.elapsed_us()
         if self._progress.acknowledged > before or not len(self._outbox):
             self._moved_us = now_us
         if now_us - self._ticked_us >= TICK_US:

@@ -150,6 +150,8 @@ def template_of(topic: Topic, data: Joined, number: int, made: str | None, event
     key = b"[" + b",".join(texts[name] for name in topic.event_id) + b"]"
     if len(value) > MAX_BYTES:  # a number written out to its scale can be longer than it stood in the file
         return _refusal(TOO_LONG, row, data)
+    if made:
+        fields[made] = None  # its place; every event fills in its own time
     return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made)
 
 

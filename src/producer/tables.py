@@ -15,6 +15,7 @@ import csv
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def read_table(path: Path) -> Table:
         with _opened(path) as file:
             lines = _lines(path.name, csv.reader(_bounded(path.name, file), strict=True))
             return _table(path.name, lines)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a readable CSV file, got {error}") from error
 
 
@@ -213,7 +214,7 @@ def join(tables: Sequence[Table]) -> Joined:
     ignored: list[Refusal] = []
     partners = [_by_id(table, ignored) for table in others]
     doubled = _repeats(root) if any(t.id == root.id for t in others) else {}
-    rows = tuple(doubled.get(i) or _row(root, line, others, partners) for i, line in enumerate(root.lines))
+    rows = tuple(doubled.get(i) or _row(root, line, others, partners, file_of) for i, line in enumerate(root.lines))
     own = {line.values[0] for line in root.lines if isinstance(line, Line)}
     for table, by_id in zip(others, partners, strict=True):
         if table.id == root.id:
@@ -278,7 +279,11 @@ def _repeats(table: Table) -> dict[int, Refusal]:
 
 
 def _row(
-    root: Table, line: Line | Refusal, others: Sequence[Table], partners: Sequence[Mapping[str, Line]]
+    root: Table,
+    line: Line | Refusal,
+    others: Sequence[Table],
+    partners: Sequence[Mapping[str, Line]],
+    file_of: Mapping[str, str],
 ) -> Row | Refusal:
     if isinstance(line, Refusal):
         return line
@@ -288,7 +293,8 @@ def _row(
         key = values[table.id]
         partner = by_id.get(key)
         if partner is None:
-            return Refusal(root.file, line.number, table.id, f"{key!r} has no line in {table.file}")
+            file = file_of[table.id]
+            return Refusal(file, lines[file], table.id, f"{key!r} has no line in {table.file}")
         values.update(zip(table.columns, partner.values, strict=True))
         lines[table.file] = partner.number
     return Row(values, lines)
