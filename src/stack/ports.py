@@ -22,8 +22,11 @@ def choose(settings: Settings) -> Settings:
     if choice.mode == "standard":
         ports = replace(Ports(), **choice.fixed)
     else:
-        known = {**settings.ports.as_dict(), **choice.fixed}
-        keep = {name: number for name, number in known.items() if name in choice.fixed or _keeps(number)}
+        usual = Ports().as_dict()
+        known = settings.ports.as_dict()
+        # a standard number was recorded before somebody asked for free ones: leave it to another instance
+        keep = {name: port for name, port in known.items() if port and port != usual[name] and is_free(port)}
+        keep |= choice.fixed
         ports = Ports.of({**_free([name for name in Ports.names() if name not in keep]), **keep})
     record(settings.with_ports(ports))
     return settings.with_ports(ports)
@@ -77,10 +80,6 @@ def holder(port: int) -> str:
         return f"{process.name()} (pid {pid}, user {process.username()}): {line[:80]}"
     except psutil.Error:
         return "a process this user may not see"
-
-
-def _keeps(number: int) -> bool:
-    return bool(number) and is_free(number)
 
 
 def _free(names: list[str]) -> dict[str, int]:

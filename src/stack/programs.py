@@ -25,6 +25,7 @@ class Program:
     prepare : called once before it is started by `up`, e.g. to write its configuration
     ready : asks the program itself, and raises `NotReady` as long as it does not answer; None: running is ready
     ready_timeout_s : how long `up` asks
+    startsecs : how long it must live to count as started; one that dies earlier is tried again ever later
     stopsignal, stopwaitsecs : how it ends in order, and when it is killed
     heartbeat : a file that it touches at each stage; without a touch for 120 s it is killed and started again
     heap_mb : memory it is meant to use, for the check before the start
@@ -38,6 +39,7 @@ class Program:
     prepare: Callable[[], None] = nothing
     ready: Callable[[], None] | None = None
     ready_timeout_s: float = 120.0
+    startsecs: int = 5
     stopsignal: str = "TERM"
     stopwaitsecs: int = 30
     heartbeat: Path | None = None

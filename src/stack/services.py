@@ -47,7 +47,7 @@ def cassandra(settings: Settings) -> Program:
             *_java(settings, settings.heaps.cassandra),
             f"@{settings.local / 'cassandra-jvm.options'}",
             f"-javaagent:{next(jars.glob('jamm-*.jar'), jars / 'jamm.jar')}",
-            f"-Dcassandra.config=file://{config}",
+            f"-Dcassandra.config={config.as_uri()}",
             f"-Dcassandra.storagedir={settings.home / 'cassandra'}",
             f"-Dlogback.configurationFile={settings.local / 'cassandra-logback.xml'}",
             *("-cp", str(jars / "*"), "org.apache.cassandra.service.CassandraDaemon"),
@@ -100,7 +100,7 @@ def _java_env(settings: Settings) -> dict[str, str]:
 
 def _kafka_options(settings: Settings) -> tuple[str, ...]:
     return (
-        f"-Dlog4j2.configurationFile=file://{settings.local / 'log4j2.properties'}",
+        f"-Dlog4j2.configurationFile={(settings.local / 'log4j2.properties').as_uri()}",
         *("-Djava.net.preferIPv4Stack=true", "-cp", str(settings.jar_dir("kafka") / "*")),
     )
 
@@ -140,15 +140,16 @@ def _prepare_cassandra(settings: Settings, config: Path) -> None:
 
 def _hive_conf(settings: Settings) -> dict[str, str]:
     base = settings.home / "hive"
-    log4j = settings.local / "log4j2.properties"
+    log4j = (settings.local / "log4j2.properties").as_uri()
+    # Spark cuts this option at spaces, and takes quotes as a shell does
     return {
         **{key: value for key, value in settings.spark_conf("hive").items() if key.startswith("spark.sql.")},
         "spark.driver.memory": f"{settings.heaps.hive}m",
         "spark.driver.bindAddress": LOOPBACK,
         "spark.driver.host": LOOPBACK,
         "spark.driver.extraJavaOptions": (
-            f"-Duser.timezone=UTC -Djava.io.tmpdir={settings.run / 'tmp'} -Dderby.stream.error.file={base / 'derby.log'}"
-            f" -Dlog4j2.configurationFile=file://{log4j} -XX:+ExitOnOutOfMemoryError"
+            f'-Duser.timezone=UTC "-Djava.io.tmpdir={settings.run / "tmp"}" -Dlog4j2.configurationFile={log4j}'
+            f' "-Dderby.stream.error.file={base / "derby.log"}" -XX:+ExitOnOutOfMemoryError'
         ),
         "spark.local.dir": str(base / "tmp"),
         "spark.ui.enabled": "false",

@@ -96,11 +96,22 @@ def start_daemon(settings: Settings) -> None:
         time.sleep(0.05)
 
 
+class _OneQuestion(SupervisorTransport):  # type: ignore[misc]  # supervisor ships no types
+    """A connection per question: nothing is left open, and threads may share it."""
+
+    def request(self, *arguments: Any, **named: Any) -> Any:
+        """Ask, and close."""
+        try:
+            return super().request(*arguments, **named)
+        finally:
+            self.close()
+
+
 class Supervisor:
     """The running supervisord of one home."""
 
     def __init__(self, settings: Settings) -> None:
-        transport = SupervisorTransport(None, None, f"unix://{socket_path(settings)}")
+        transport = _OneQuestion(None, None, f"unix://{socket_path(settings)}")
         self._rpc: Any = ServerProxy("http://127.0.0.1", transport)
         self._settings = settings
 
@@ -229,7 +240,7 @@ directory = {_safe(settings.home)}
 priority = {program.order}
 autostart = false
 autorestart = true
-startsecs = 5
+startsecs = {program.startsecs}
 startretries = 5
 stopsignal = {program.stopsignal}
 stopwaitsecs = {program.stopwaitsecs}
