@@ -1,70 +1,39 @@
-"""Spark's checkpoint, read as what it is here: a cache of two offsets.
+"""Spark's checkpoint, which is here a scratch file: every query begins in a directory of its own.
 
-The query is stateless, so its checkpoint says only where the last micro-batch began and ended and whether Spark saw
-it return. `usable` holds that against the ledger's head. A checkpoint that does not fit is left where it lies, for a
-driver that was thought dead may still write to it, and a new directory begins at the ledger's end.
+The query is stateless, so a checkpoint holds nothing but offsets, and the ledger knows those better: a new query starts
+at the ledger's end. No directory is ever used by a second process, fitting or not, for a driver that was thought dead
+may still write to it. Spark keeps the end of the micro-batch it runs in memory while we read it from `offsets/N`; were
+the two of different drivers, rows would be counted under a range that is not theirs, and the rest of that range would
+pass for offsets that hold no record.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from braid.ledger import LedgerRow, Offsets, Range, offsets_of_spark
+from braid.ledger import Offsets, Range, offsets_of_spark
 
-_KEPT = 2  # the one in use and the one before it
+_KEPT = 2  # of earlier drivers: to look at after a crash
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The last micro-batch that a checkpoint knows.
+def fresh(root: Path, writer: str) -> Path:
+    """Return a path under `root` that no other process has used or will use; old directories are removed.
 
-    Attributes
+    Parameters
     ----------
-    batch : int, Spark's number of it
-    range : Range, the offsets Spark gave it
-    committed : bool, whether Spark recorded that it returned
+    root : Path, where the dataset's checkpoints are kept
+    writer : str, unique to this process: numbers alone begin again when the directories are deleted
     """
-
-    batch: int
-    range: Range
-    committed: bool
-
-
-def usable(found: Checkpoint | None, head: LedgerRow) -> bool:
-    """Return whether a query can go on from a checkpoint: it ends at head, or one micro-batch after it.
-
-    Examples
-    --------
-    >>> zero, one, two = {("t", 0): 0}, {("t", 0): 10}, {("t", 0): 25}
-    >>> head = LedgerRow(1, "micro", 5, "w", Range(zero, one), good=10)
-    >>> [usable(Checkpoint(3, Range(a, b), done), head) for a, b, done in
-    ...     ((zero, one, True), (zero, one, False), (one, two, False), (one, two, True))]
-    [True, True, True, False]
-    """
-    if found is None:
-        return False
-    at_head = dict(found.range.end) == dict(head.end)
-    if found.committed:
-        return at_head
-    replays_head = at_head and dict(found.range.start) == dict(head.range.start)
-    return replays_head or dict(found.range.start) == dict(head.end)
-
-
-def read(path: Path) -> Checkpoint | None:
-    """Return the last micro-batch of a checkpoint directory, None when it holds none or cannot be read whole."""
-    numbers = _numbers(path / "offsets")
-    if not numbers:
-        return None
-    last = max(numbers)
-    try:
-        offered = range_of(path, last)
-    except (OSError, ValueError, KeyError, AttributeError):
-        return None  # torn, or of another format: the ledger knows better
-    return Checkpoint(last, offered, last in _numbers(path / "commits"))
+    root.mkdir(parents=True, exist_ok=True)
+    found = sorted((p for p in root.glob("checkpoint-*") if p.is_dir()), key=_age)
+    for old in found[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    number = _age(found[-1]) + 1 if found else 1
+    return root / f"checkpoint-{number:06d}-{hashlib.sha256(writer.encode()).hexdigest()[:12]}"
 
 
 def range_of(path: Path, batch: int) -> Range:
@@ -81,24 +50,9 @@ def range_of(path: Path, batch: int) -> Range:
     return Range(start, end)
 
 
-def choose(root: Path, head: LedgerRow) -> tuple[Path, bool]:
-    """Return (checkpoint directory, whether it is new): the newest if it fits the head, else a fresh one."""
-    root.mkdir(parents=True, exist_ok=True)
-    found = sorted((p for p in root.glob("checkpoint-*") if p.is_dir()), key=_age)
-    if found and usable(read(found[-1]), head):
-        return found[-1], False
-    fresh = root / f"checkpoint-{_age(found[-1]) + 1 if found else 1:06d}"
-    for old in found[:-_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
-    return fresh, True
-
-
 def _age(path: Path) -> int:
-    return int(path.name.rpartition("-")[2])
-
-
-def _numbers(folder: Path) -> set[int]:
-    return {int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()} if folder.is_dir() else set()
+    number = path.name.split("-")[1]
+    return int(number) if number.isdigit() else 0
 
 
 def _offsets(path: Path) -> Offsets:

@@ -27,14 +27,13 @@ _LOOK_S = 0.5  # how often the waiting main thread looks whether it shall stop
 class StreamSource:
     """One micro-batch as Spark hands it over: the range from its checkpoint, the rows by one action."""
 
-    def __init__(self, path: Path, batch: int, frame: DataFrame, text: str) -> None:
+    def __init__(self, path: Path, batch: int, frame: DataFrame) -> None:
         self.range: Range = checkpoint.range_of(path, batch)
         self._frame = frame
-        self._text = text
 
     def rows(self) -> Any:
         """Run the one action and return the slim rows as an Arrow table."""
-        return frames.rows(self._frame, self._text)
+        return self._frame.toArrow()
 
 
 def run(
@@ -64,7 +63,7 @@ def run(
     BraidError
         Whatever the protocol raised in a micro-batch, as it was raised.
     """
-    path, _ = checkpoint.choose(root, driver.head)
+    path = checkpoint.fresh(root, driver.writer)
     text = sql.slim(driver.declaration, driver.declaration.topics[0], frames.RECORDS)
     raised: list[BaseException] = []
     running = Event()
@@ -73,7 +72,7 @@ def run(
         began, before = time.monotonic(), driver.head.seq
         running.set()
         try:
-            for stage in microbatch.steps(driver, StreamSource(path, batch, frame, text)):
+            for stage in microbatch.steps(driver, StreamSource(path, batch, frame)):
                 beat(stage)
         except BaseException as error:
             raised.append(error)
@@ -85,7 +84,9 @@ def run(
 
     topics = [t.name for t in driver.declaration.topics]
     records = frames.streaming(spark, settings, topics, driver.head.end, max_offsets)
-    writer = records.writeStream.foreachBatch(micro_batch).option("checkpointLocation", str(path))
+    # the text is read and resolved once, here; a micro-batch only optimises the plan for its own offsets
+    slim = frames.query(records, text)
+    writer = slim.writeStream.foreachBatch(micro_batch).option("checkpointLocation", str(path))
     query = writer.queryName(driver.declaration.dataset).trigger(processingTime=trigger).start()
     try:
         while not stop.is_set() and not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type] # seconds, fractions too

@@ -68,10 +68,15 @@ def streaming(
     return frame.select(*_COLUMNS)
 
 
-def rows(frame: DataFrame, text: str) -> pa.Table:
-    """Run a SQL text over a frame of records (its table is `records`) and return the rows: one Spark action."""
+def query(frame: DataFrame, text: str) -> DataFrame:
+    """Return a SQL text (its table is `records`) over a frame of records, static or streaming."""
     frame.createOrReplaceTempView(RECORDS)
-    return frame.sparkSession.sql(text).toArrow()
+    return frame.sparkSession.sql(text)
+
+
+def rows(frame: DataFrame, text: str) -> pa.Table:
+    """Run a SQL text over a frame of records and return the rows: one Spark action."""
+    return query(frame, text).toArrow()
 
 
 def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
