@@ -13,9 +13,10 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
-from braid.errors import UsageError
+from braid.errors import HomeUnusable, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,16 @@ class Journal:
         if not self.held or entry == self._written:
             return
         aside = self.path.with_suffix(".new")
-        with aside.open("w", encoding="utf-8") as file:
-            json.dump(asdict(entry), file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.path)
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                json.dump(asdict(entry), file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.path)
+        except OSError as error:
+            raise HomeUnusable(
+                f"{self.path}: expected to write the journal, got {error}; go on with --resume"
+            ) from error
         self._written = entry
 
     def close(self) -> None:
@@ -93,3 +99,9 @@ class Journal:
             with contextlib.suppress(OSError):
                 self._lock.close()
             self._lock = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

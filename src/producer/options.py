@@ -140,7 +140,7 @@ def parse(argv: list[str] | None, dataset: str) -> Options:
     dataset : the dataset when none is named
     """
     parser = argparse.ArgumentParser(
-        prog="kafka_producer.py",
+        prog="kafka_producer.py" if argv is None else "braid produce",
         description="Send a dataset's rows to its Kafka topic, as events.",
         epilog=TIMES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

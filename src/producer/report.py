@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -31,9 +33,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Write one line."""
-        self._clear()
-        self._err.write(text + "\n")
-        self._err.flush()
+        self._write(self._cleared() + text + "\n")
 
     def refuse(self, refusal: Refusal) -> None:
         """Name a line that is not sent."""
@@ -47,15 +47,13 @@ class Report:
         if not self._live:
             self.say(text)
             return
-        self._clear()
-        self._err.write(text)
-        self._err.flush()
+        self._write(self._cleared() + text)
         self._open = True
 
     def end(self) -> None:
         """Leave the progress line standing."""
         if self._open:
-            self._err.write("\n")
+            self._write("\n")
             self._open = False
 
     def _rate(self, progress: Progress) -> float:
@@ -64,10 +62,18 @@ class Report:
         self._last = (now, progress.sent)
         return (progress.sent - sent) / (now - then) if now > then else 0.0
 
-    def _clear(self) -> None:
-        if self._open:
-            self._err.write("\r\x1b[K")
-            self._open = False
+    def _cleared(self) -> str:
+        """Return what takes a progress line that stands there away."""
+        open_, self._open = self._open, False
+        return "\r\x1b[K" if open_ else ""
+
+    def _write(self, text: str) -> None:
+        """Write to stderr; when nobody reads it any more the run goes on in silence."""
+        try:
+            self._err.write(text)
+            self._err.flush()
+        except BrokenPipeError:
+            self._err = io.StringIO()
 
 
 def progress_text(progress: Progress, rate: float, unacknowledged: int) -> str:
@@ -121,4 +127,4 @@ def write(out: TextIO, text: str) -> None:
         out.flush()
     except BrokenPipeError:
         # the interpreter flushes stdout once more at exit; give it somewhere to go
-        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -230,3 +230,14 @@ def test_no_broker_is_one_line_and_status_1(shell: Shell) -> None:
         "braid produce: Kafka at 127.0.0.1:1: expected a broker there, got [Errno 111] Connection refused; "
         "start it with `braid up`\n"
     )
+
+
+def test_readers_that_go_away_do_not_end_the_run(shell: Shell) -> None:
+    with shell.start("--limit", "300", "--rate", "200") as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert "sent" in process.stderr.readline()
+        process.stderr.close()
+        process.stdout.close()
+        assert process.wait(60) == 0
+    assert Counter(shell.log()) == messages(expected(300))

@@ -11,9 +11,10 @@ import pytest
 from braid.errors import StoreUnavailable, UsageError
 from producer import publish
 from producer.journal import Entry, Journal
-from producer.kafka_producer import declared, main, resumed
+from producer.kafka_producer import main
 from producer.options import DEFAULT_EVERY_US, DEFAULT_START_US, Options, duration_text, duration_us, parse, start_us
 from producer.pacing import Pace
+from producer.plan import declared, resumed
 from producer.publish import Outbox, Progress, Run
 from producer.report import Report, progress_text, summary_text
 from producer.sources import Outgoing, Template, Timeline
@@ -332,7 +333,7 @@ def test_words_that_are_no_flag_values_end_with_status_2(
     with pytest.raises(SystemExit) as raised:
         options(*words)
     assert raised.value.code == 2
-    assert "usage: kafka_producer.py" in capsys.readouterr().err
+    assert "usage: braid produce" in capsys.readouterr().err
 
 
 def test_durations_are_read_back_as_written() -> None:
@@ -406,6 +407,26 @@ def test_an_unknown_dataset_lists_those_there_are(capsys: pytest.CaptureFixture[
         declared(ROOT / "datasets", "landcoverr")
     assert main(["landcoverr"]) == 2
     assert capsys.readouterr().err.startswith("braid produce: ")
+
+
+def test_a_loop_that_would_send_the_same_ids_again_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "data" / "trips").mkdir(parents=True)
+    (tmp_path / "data" / "trips" / "trips.csv").write_text("trip,at,fare\na,2022-01-01T00:00:00Z,2.50\n")
+    (tmp_path / "datasets" / "trips.yaml").write_text(
+        "dataset: trips\ntopic: trips\nevent_id: [trip]\nevent_time: {field: at, zone: UTC}\n"
+        "fields: {trip: {type: string}, at: {type: time}, fare: {type: decimal, scale: 2}}\n"
+        "views: {fares: {by: [trip], window: all, measures: {fare: {of: fare, stats: [mean]}}}}\n"
+    )
+    monkeypatch.setenv("BRAID_ROOT", str(tmp_path))
+    monkeypatch.setenv("BRAID_HOME", str(tmp_path / "home"))
+    assert main(["trips", "--loop"]) == 2
+    assert capsys.readouterr().err == (
+        "braid produce: --loop: expected ids that change with every pass, got rows whose files hold the whole id\n"
+    )
+    assert main(["trips", "--bootstrap", "127.0.0.1:1"]) == 1  # without --loop it gets as far as the broker
 
 
 def test_only_the_script_of_landcover_names_it() -> None:
