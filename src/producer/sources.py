@@ -122,16 +122,20 @@ def events(
     made = made_field(topic, data)
     templates: dict[int, Template | None] = {}
     rows = len(data.rows)
+    again = end is None or end - first > rows
     for position in count(first) if end is None else range(first, end):
         if not rows:
             return
         number, event_us = position % rows, timeline.at(position)
-        if number not in templates:
+        if number in templates:
+            template = templates[number]
+        else:
             found = template_of(topic, data, number, made, event_us)
-            templates[number] = found if isinstance(found, Template) else None
+            template = found if isinstance(found, Template) else None
             if isinstance(found, Refusal):
                 refused(found)
-        template = templates[number]
+            if again:  # only a row that comes round again is worth the memory
+                templates[number] = template
         if template is not None:
             yield template.outgoing(position, event_us)
 
