@@ -20,7 +20,6 @@ from braid.declaration import Declaration
 from braid.errors import LedgerError, LostRace, StoreUnavailable
 from braid.ledger import ROWS_PER_LEDGER_BUCKET, Current, LedgerRow, Range, offsets_of, text_of
 
-_PAUSES_S = (0.1, 0.5, 1.0, 2.0, 4.0)  # between the tries of a compare-and-set whose outcome is not known
 _MAPS = ("topic_ids", "view_n", "view_fp", "totals")
 _TEXTS = ("writer", "definition", "text")
 
@@ -60,6 +59,7 @@ class CassandraLedger:
                 return newest
             bucket += 1
         if newest is None:
+            self._bucket = None  # the dataset may have been created anew: ask `current` the next time
             raise LedgerError(
                 f"{self._dataset}: ledger: expected a genesis row, got none; create the dataset: braid up"
             )
@@ -122,7 +122,7 @@ class CassandraLedger:
     def _settle(self, statement: str, arguments: tuple[Any, ...], settled: Callable[[], bool], what: str) -> None:
         """Run a compare-and-set until it is known to be done; `settled` raises when it never will be."""
         unknown: StoreUnavailable | None = None
-        for pause_s in (*_PAUSES_S, 0.0):
+        for _ in self._session.tries():
             try:
                 if self._session.compare_and_set(statement, arguments):
                     return
@@ -133,10 +133,9 @@ class CassandraLedger:
                     return
             except NoAnswer as error:
                 unknown = error
-            self._session.pause(pause_s)
         raise StoreUnavailable(
-            f"{self._dataset}: {what}: expected to learn whether it was written, got no answer in "
-            f"{len(_PAUSES_S) + 1} tries; end this process: the next start reads what became of it ({unknown})"
+            f"{self._dataset}: {what}: expected to learn whether it was written, got no answer; "
+            f"end this process: the next start reads what became of it ({unknown})"
         ) from unknown
 
     def _found(self, seq: int) -> LedgerRow | None:

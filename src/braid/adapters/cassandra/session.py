@@ -4,14 +4,16 @@ Reads and writes ask LOCAL_QUORUM. What must be linearisable (the ledger's head,
 also finishes a compare-and-set that its writer left half done. Statements are prepared once, a None is left unset (a
 null is a tombstone), and whatever the driver raises becomes StoreUnavailable in one place.
 
-Plain writes are idempotent, so they are tried again a few times. A compare-and-set is not: it is sent once, and its
-caller reads back what became of it.
+Plain writes are idempotent, so they are tried again for half a minute: long enough for a killed Cassandra to be back,
+short enough for a supervisor not to think its caller dead. A compare-and-set is sent once, and its caller reads back
+what became of it. Reads are not tried again: who reads can ask again.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from cassandra import ConsistencyLevel, DriverException, InvalidRequest, Unauthorized
@@ -29,7 +31,8 @@ _TIMEOUT_S = 10.0
 _TRUNCATE_TIMEOUT_S = 65.0  # the server's own limit is a minute
 _CONCURRENCY = 32  # batches in flight; 8 and 128 measured no better
 _BATCH_BYTES = 5 * 1024
-_PAUSES_S = (0.2, 0.8)  # between the tries of a plain write
+_PATIENCE_S = 30.0
+_LONGEST_PAUSE_S = 4.0
 _FAILURES = (DriverException, NoHostAvailable, ConnectionException, SyntaxException)
 _REFUSALS = (InvalidRequest, Unauthorized, SyntaxException)
 
@@ -48,12 +51,20 @@ class Session:
     ----------
     where : str, host and port, for errors
     cluster, session : the driver's
-    pause : callable, waits for some seconds between tries
+    pause, now_s : callables, wait for some seconds between tries and tell the time in seconds
     """
 
-    def __init__(self, where: str, cluster: Any, session: Any, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        where: str,
+        cluster: Any,
+        session: Any,
+        pause: Callable[[float], None] = time.sleep,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.where = where
-        self.pause = pause
+        self._pause = pause
+        self._now_s = now_s
         self._cluster = cluster
         self._session = session
         self._prepared: dict[str, PreparedStatement] = {}
@@ -86,14 +97,22 @@ class Session:
         would need its batch log). Measured: 300 fragments take 18 ms so and 105 ms one by one, 2,000 take 62 and 800.
         """
         values = [_unset(row) for row in rows]
-        for pause_s in _PAUSES_S:
+        failed: NoAnswer | None = None
+        for _ in self.tries():
             try:
-                self._ask(statement, lambda: self._send(statement, values))
-            except NoAnswer:
-                self.pause(pause_s)
-            else:
-                return
-        self._ask(statement, lambda: self._send(statement, values))
+                return self._ask(statement, lambda: self._send(statement, values))
+            except NoAnswer as error:
+                failed = error
+        raise failed or NoAnswer(f"cassandra {self.where}: {_short(statement)}: never tried")
+
+    def tries(self) -> Iterator[None]:
+        """Yield once, then again after longer and longer pauses, until the patience for an answer is at its end."""
+        until_s, pause_s = self._now_s() + _PATIENCE_S, 0.1
+        yield
+        while self._now_s() + pause_s < until_s:
+            self._pause(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            yield
 
     def define(self, statement: str) -> None:
         """Run a statement that changes the schema or truncates a table."""
@@ -184,11 +203,13 @@ def _unset(row: Sequence[Any]) -> list[Any]:
 
 
 def _short(statement: str) -> str:
-    return statement if len(statement) <= 80 else f"{statement[:77]}…"
+    """Return what a statement does to which table, without its columns."""
+    plain = re.sub(r"^SELECT .*? FROM ", "SELECT … FROM ", " ".join(statement.split()))
+    return re.sub(r" \(.*", " …", plain)
 
 
 def _cause(error: BaseException) -> str:
-    """Return the first line of a driver's error; of all hosts failing, what one of them said."""
-    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) and error.errors:
-        return " ".join(str(next(iter(error.errors.values()))).split())
+    """Return a driver's error on one line; of all hosts failing, what one of them said."""
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict):
+        error = next(iter(error.errors.values()), Exception("no host is up"))
     return " ".join(str(error).split())
