@@ -66,6 +66,10 @@ def _alert(declaration: Declaration, rule: AlertRule, base: str) -> dict[str, An
         "unit": topic.fields[rule.of].unit,
         "time": event_time_column(topic),
         "show": list(rule.show),
+        "fields": {
+            name: {"numeric": topic.fields[name].numeric, "scale": topic.fields[name].scale}
+            for name in dict.fromkeys((rule.of, *rule.show))
+        },
         "beyond": str(rule.beyond),
         "min_count": rule.min_count,
     }

@@ -43,7 +43,7 @@ def blueprint(service: Service) -> Blueprint:
     @api.get("/api/v1/status")
     def status() -> Response:
         params.no_query(_given())
-        return plain({"data": [service.status(name) for name in service.followers]})
+        return plain({"datasets": [service.status(name) for name in service.followers]})
 
     @api.get("/healthz")
     def healthz() -> Response:

@@ -192,7 +192,13 @@ class Service:
         facts = status.Facts(
             self.declaration(dataset), self.clock.now_us(), ends.value, head, current, since_us, problems
         )
-        return status.report(facts) | {"serving": self._serving(follower.snapshot)}
+        served = follower.snapshot
+        fresh = {"freshness_s": None if served is None else round(self.freshness_s(served), 3)}
+        found = status.report(facts) | fresh | {"serving": self._serving(served)}
+        if served is None:
+            why, command = self.reason(follower)
+            found |= {"reason": why, "next": command}
+        return found
 
     def _serving(self, snapshot: Snapshot | None) -> dict[str, Any] | None:
         if snapshot is None:

@@ -108,6 +108,6 @@ class Watch(Generic[T]):
         return True
 
     def _run(self) -> None:
-        wait_s = self._every_s
+        wait_s = 0.0
         while not self._stopped.wait(wait_s):
             wait_s = self._every_s if self.step() else min(max(wait_s, 0.05) * 2, max(LONGEST_WAIT_S, self._every_s))

@@ -68,8 +68,11 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
         except NoAnswer:
             raise
         except StoreUnavailable as error:
-            # it answered, and refused: there is no keyspace of this dataset
-            raise LedgerError(f"{declaration.dataset} has not been created yet ({error})") from error
+            if "does not exist" not in str(error):
+                raise
+            raise LedgerError(
+                f"expected a keyspace {declaration.dataset} in Cassandra, got none; create the dataset: braid up"
+            ) from error
         # a connection of its own: the loading thread may use it for long
         generations = HiveGenerations(hive.connect(settings), declaration)
         return Stores(kept.ledger, kept.fragments, kept.alerts, generations)

@@ -164,7 +164,7 @@ def test_status_tells_how_far_the_dataset_has_come(world: World, client: Any) ->
     world.log_end = {("rides-log", 0): 9}
     step(client)
     world.clock.advance(4_000_000)
-    (found,) = client.get("/api/v1/status").json["data"]
+    (found,) = client.get("/api/v1/status").json["datasets"]
     assert found["partitions"] == [{"topic": "rides-log", "partition": 0, "end": 9, "head": 2, "lag": 7}]
     assert found["lag"] == {"events": 7, "seconds": 4.0}
     assert found["head"] == {"seq": 1, "kind": "micro", "committed_at": "2026-01-01T00:00:01Z"}
@@ -174,7 +174,7 @@ def test_status_tells_how_far_the_dataset_has_come(world: World, client: Any) ->
     world.commit([ride(i, "Bern", 1) for i in range(3, 10)])
     world.publish(1)
     step(client)
-    (found,) = client.get("/api/v1/status").json["data"]
+    (found,) = client.get("/api/v1/status").json["datasets"]
     assert found["lag"] == {"events": 0, "seconds": 0.0}
     assert found["generation"]["next_due"] == "2026-01-01T00:10:02Z"
 
@@ -201,7 +201,7 @@ def test_a_dataset_that_does_not_exist_yet_does_not_make_the_service_unready() -
     found = client.get("/readyz")
     assert found.status_code == 200
     assert found.json["datasets"]["rides"]["answers"] is False and "genesis" not in found.json["parts"]
-    (status,) = client.get("/api/v1/status").json["data"]
+    (status,) = client.get("/api/v1/status").json["datasets"]
     assert status["head"] is None and "expected a generation, got none" in status["problems"][0]
 
 
