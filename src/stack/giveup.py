@@ -18,7 +18,6 @@ from supervisor.childutils import eventdata, get_headers, getRPCInterface
 
 LIMIT = 5
 WINDOW_S = 600.0
-SILENT_S = 120.0
 
 
 class Restarts:
@@ -101,18 +100,18 @@ def _kill_silent(rpc: object, run: Path) -> None:
     if not watched:
         return
     for info in rpc.getAllProcessInfo():  # type: ignore[attr-defined]
-        beat = watched.get(info["name"])
-        if beat is None or not info["pid"]:
+        if info["name"] not in watched or not info["pid"]:
             continue
-        silent_s = silent_for(beat, info["start"], time.time())
-        if silent_s > SILENT_S:
+        heartbeat, limit_s = watched[info["name"]]
+        silent_s = silent_for(heartbeat, info["start"], time.time())
+        if silent_s > limit_s:
             _log(f"{info['name']}: no heartbeat for {silent_s:.0f} s: killing pid {info['pid']}")
             os.killpg(info["pid"], signal.SIGKILL)
 
 
-def _heartbeat(launch: Path) -> Path | None:
-    named = json.loads(launch.read_text("utf-8")).get("heartbeat")
-    return Path(named) if named else None
+def _heartbeat(launch: Path) -> tuple[Path, float] | None:
+    told = json.loads(launch.read_text("utf-8"))
+    return (Path(told["heartbeat"]), float(told["silent_s"])) if told["heartbeat"] else None
 
 
 def _log(text: str) -> None:

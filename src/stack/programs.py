@@ -27,7 +27,7 @@ class Program:
     ready_timeout_s : how long `up` asks
     startsecs : how long it must live to count as started; one that dies earlier is tried again ever later
     stopsignal, stopwaitsecs : how it ends in order, and when it is killed
-    heartbeat : a file that it touches at each stage; without a touch for 120 s it is killed and started again
+    heartbeat : a file that it touches at each stage; without a touch for `silent_s` it is killed and started again
     heap_mb : memory it is meant to use, for the check before the start
     """
 
@@ -43,6 +43,7 @@ class Program:
     stopsignal: str = "TERM"
     stopwaitsecs: int = 30
     heartbeat: Path | None = None
+    silent_s: float = 120.0
     heap_mb: int = 0
 
     def environment(self, settings: Settings) -> dict[str, str]:

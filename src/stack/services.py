@@ -9,7 +9,7 @@ from string import Template
 from braid.adapters.environment import require_java
 from braid.errors import StackError
 from braid.settings import LOOPBACK, Settings
-from stack import readiness
+from stack import jars, readiness
 from stack.programs import Program
 
 
@@ -40,17 +40,17 @@ def kafka(settings: Settings) -> Program:
 def cassandra(settings: Settings) -> Program:
     """Return Cassandra: one node, loopback, no JMX port."""
     config = settings.run / "cassandra.yaml"
-    jars = settings.jar_dir("cassandra")
+    folder = settings.jar_dir("cassandra")
     return Program(
         name="cassandra",
         argv=(
             *_java(settings, settings.heaps.cassandra),
             f"@{settings.local / 'cassandra-jvm.options'}",
-            f"-javaagent:{next(jars.glob('jamm-*.jar'), jars / 'jamm.jar')}",
+            f"-javaagent:{folder / _jamm(settings)}",
             f"-Dcassandra.config={config.as_uri()}",
             f"-Dcassandra.storagedir={settings.home / 'cassandra'}",
             f"-Dlogback.configurationFile={settings.local / 'cassandra-logback.xml'}",
-            *("-cp", str(jars / "*"), "org.apache.cassandra.service.CassandraDaemon"),
+            *("-cp", str(folder / "*"), "org.apache.cassandra.service.CassandraDaemon"),
         ),
         env=_java_env(settings),
         ports={"cassandra": settings.ports.cassandra, "storage": settings.ports.storage},
@@ -103,6 +103,11 @@ def _kafka_options(settings: Settings) -> tuple[str, ...]:
         f"-Dlog4j2.configurationFile={(settings.local / 'log4j2.properties').as_uri()}",
         *("-Djava.net.preferIPv4Stack=true", "-cp", str(settings.jar_dir("kafka") / "*")),
     )
+
+
+def _jamm(settings: Settings) -> str:
+    # by the list, for the jars may not be there yet: Cassandra measures its memtables with this agent
+    return next(name for name in jars.listed(settings)["cassandra"] if name.startswith("jamm-"))
 
 
 def _prepare_kafka(settings: Settings, properties: Path) -> None:

@@ -227,7 +227,7 @@ events = PROCESS_STATE_EXITED,PROCESS_STATE_BACKOFF,PROCESS_STATE_FATAL,TICK_5
 autorestart = true
 startsecs = 0
 stdout_logfile = NONE
-stderr_logfile = {_safe(settings.logs / "giveup.log")}
+stderr_logfile = {_log(settings, LISTENER)}
 stderr_logfile_maxbytes = 1MB
 stderr_logfile_backups = 1
 """
@@ -247,7 +247,7 @@ stopwaitsecs = {program.stopwaitsecs}
 stopasgroup = true
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {_safe(settings.logs / f"{program.name}.log")}
+stdout_logfile = {_log(settings, program.name)}
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 2
 """
@@ -258,6 +258,7 @@ def _command(settings: Settings, program: Program) -> str:
         "argv": program.argv,
         "env": program.environment(settings),
         "heartbeat": str(program.heartbeat) if program.heartbeat else None,
+        "silent_s": program.silent_s,
     }
     text = json.dumps(launch, indent=1, sort_keys=True)
     path = _file(settings, program.name, "json")
@@ -270,6 +271,11 @@ def _command(settings: Settings, program: Program) -> str:
 
 def _file(settings: Settings, name: str, kind: str) -> Path:
     return settings.run / "programs" / f"{name}.{kind}"
+
+
+def _log(settings: Settings, name: str) -> str:
+    # supervisor expands this one option twice
+    return _safe(_safe(settings.logs / f"{name}.log"))
 
 
 def _safe(path: object) -> str:

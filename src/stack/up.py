@@ -4,12 +4,14 @@
 stopped again. What ran before it is left alone.
 """
 
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from threading import Event
+from threading import Event, current_thread, main_thread
 
 from braid.errors import NotReady
 from braid.settings import Settings
@@ -62,14 +64,12 @@ def up(
     StackError : a prerequisite is missing, a port is taken, a program does not answer, another `up` is under way
     """
     home.make(settings)
-    with home.locked(settings):
+    with home.locked(settings), _interruptible():
         running = Supervisor.of(settings)
         if running is None:
             home.end(home.marked(settings), say)
             settings = ports.choose(settings)
-        wanted = programs(settings)
-        jars.ensure(settings, say)
-        _start_all(settings, wanted, running, report)
+        _start_all(settings, programs(settings), running, say, report)
     return settings
 
 
@@ -92,8 +92,26 @@ def down(settings: Settings, say: Say = _quiet) -> bool:
     return running is not None or bool(left)
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end `up` as Ctrl-C does, so that each of them undoes what it has started."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = {name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
 def _start_all(
-    settings: Settings, wanted: list[Program], running: Supervisor | None, report: Callable[[Started], None]
+    settings: Settings,
+    wanted: list[Program],
+    running: Supervisor | None,
+    say: Say,
+    report: Callable[[Started], None],
 ) -> None:
     if running is not None:
         # before the question what runs: a program whose definition has changed is stopped here
@@ -103,6 +121,7 @@ def _start_all(
     limits.check(settings, missing)
     for program in missing:
         ports.refuse_taken(program.name, program.ports)
+    jars.ensure(settings, say)
     try:
         if running is None:
             supervisor.forget(settings)
