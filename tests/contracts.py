@@ -20,7 +20,7 @@ from braid.declaration import ViewSpec, parse
 from braid.errors import BraidError, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.ledger import Current, LedgerRow, Range
 from braid.ports import (
-    Alerts, DeadLetterRow, DeadLetters, Fragments, Generations, Ledger, Log, Projections, SeenIds, SeenStore,
+    Alerts, Catalogue, DeadLetterRow, DeadLetters, Fragments, Generations, Ledger, Log, Projections, SeenIds, SeenStore,
 )  # fmt: skip
 from braid.seen import Identity
 from braid.views import Fragment, View
@@ -623,3 +623,42 @@ class GenerationsContract:
     def test_a_generation_that_is_not_there_is_an_error(self, generations: Generations) -> None:
         with pytest.raises(BraidError):
             generations.view(Current(77, 0, genesis().end, DECLARATION.hash, '{"views": {}}'), BY_MINUTE)
+
+
+class CatalogueContract:
+    """Fixtures `catalogue`, in which nothing is registered yet, and `folder(name)`: the location of a folder that exists."""
+
+    def test_nothing_is_registered_at_first(self, catalogue: Catalogue) -> None:
+        assert catalogue.numbers(BY_MINUTE) == set()
+        assert catalogue.served(BY_MINUTE) is None
+
+    def test_generations_are_those_with_parts(self, catalogue: Catalogue, folder: Callable[[str], str]) -> None:
+        for gen in (1, 3):
+            catalogue.register(gen, BY_MINUTE, folder("view"), {"1970-01": folder("a"), "1970-02": folder("b")})
+        catalogue.register(4, BY_MINUTE, folder("view"), {})
+        assert catalogue.numbers(BY_MINUTE) == {1, 3}
+        assert catalogue.numbers(BY_CITY) == set()
+
+    def test_registering_again_changes_nothing(self, catalogue: Catalogue, folder: Callable[[str], str]) -> None:
+        for place in ("a", "b"):
+            catalogue.register(1, BY_CITY, folder("view"), {"key-0": folder(place)})
+        assert catalogue.numbers(BY_CITY) == {1}
+
+    def test_the_plain_name_selects_the_generation_last_served(
+        self, catalogue: Catalogue, folder: Callable[[str], str]
+    ) -> None:
+        for gen in (1, 2):
+            catalogue.register(gen, BY_MINUTE, folder("view"), {"1970-01": folder("a")})
+            catalogue.serve(gen, gen * 10, BY_MINUTE)
+            assert catalogue.served(BY_MINUTE) == gen
+        catalogue.serve(1, 10, BY_MINUTE)
+        assert catalogue.served(BY_MINUTE) == 1
+        assert catalogue.served(BY_CITY) is None
+
+    def test_what_was_forgotten_is_gone(self, catalogue: Catalogue, folder: Callable[[str], str]) -> None:
+        for gen in (1, 2, 3):
+            catalogue.register(gen, BY_MINUTE, folder("view"), {"1970-01": folder("a"), "1970-02": folder("b")})
+        catalogue.forget(BY_MINUTE, [1, 3])
+        catalogue.forget(BY_MINUTE, [1])
+        catalogue.forget(BY_MINUTE, [])
+        assert catalogue.numbers(BY_MINUTE) == {2}

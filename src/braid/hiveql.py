@@ -115,7 +115,7 @@ def database(dataset: str) -> str:
 
 
 def table(dataset: str, spec: ViewSpec, location: str) -> str:
-    """Return the statement that makes a view's external table at a URI; dropping it leaves the files."""
+    """Return the statement that makes a view's external table at a location; dropping it leaves the files."""
     body = ",\n".join(f"  {name(c.name)} {c.type.upper()} COMMENT {text(c.comment)}" for c in columns(spec))
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {of(dataset, spec)} (\n{body}\n)\n"
@@ -126,7 +126,7 @@ def table(dataset: str, spec: ViewSpec, location: str) -> str:
 
 
 def add_partitions(dataset: str, spec: ViewSpec, gen: int, locations: Mapping[str, str]) -> str:
-    """Return the statement that registers the parts of a generation, each at the URI of its folder."""
+    """Return the statement that registers the parts of a generation, each at the location of its folder."""
     parts = "\n".join(
         f"  PARTITION (gen = {gen}, part = {text(part)}) LOCATION {text(uri)}"
         for part, uri in sorted(locations.items())
@@ -169,9 +169,19 @@ def states(dataset: str, spec: ViewSpec, gen: int) -> str:
     return f"SELECT {selected} FROM {of(dataset, spec)} WHERE gen = {gen}"
 
 
+def describe(dataset: str, spec: ViewSpec) -> str:
+    """Return the statement that lists a table's columns: rows (name, type, comment), partition columns last."""
+    return f"DESCRIBE TABLE {of(dataset, spec)}"
+
+
+def generations_table(spec: ViewSpec) -> str:
+    """Return the name of a view's table of generations."""
+    return f"{spec.name}__gen"
+
+
 def of(dataset: str, spec: ViewSpec) -> str:
-    """Return the quoted name of a view's table of generations."""
-    return f"{name(dataset)}.{name(spec.name + '__gen')}"
+    """Return the quoted name of a view's table of generations, with its database."""
+    return f"{name(dataset)}.{name(generations_table(spec))}"
 
 
 def name(word: str) -> str:

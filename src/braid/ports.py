@@ -215,6 +215,30 @@ class Generations(Protocol):
         ...
 
 
+class Catalogue(Protocol):
+    """Where other programs query a dataset: every kept generation, and under the plain names the one being served."""
+
+    def register(self, gen: int, view: ViewSpec, location: str, parts: Mapping[str, str]) -> None:
+        """Add a view's parts of a generation (name → location of a whole folder); what is registered stays as it is."""
+        ...
+
+    def serve(self, gen: int, cut_seq: int, view: ViewSpec) -> None:
+        """Let the plain name of a view select one generation."""
+        ...
+
+    def served(self, view: ViewSpec) -> int | None:
+        """Return the generation that the plain name of a view selects, None when there is no such name."""
+        ...
+
+    def numbers(self, view: ViewSpec) -> set[int]:
+        """Return the generations of which a view has parts."""
+        ...
+
+    def forget(self, view: ViewSpec, gens: Collection[int]) -> None:
+        """Remove the parts of some generations; their files stay."""
+        ...
+
+
 class Source(Protocol):
     """One micro-batch as it lies in Spark: its range and its rows, read at most once."""
 

@@ -176,3 +176,13 @@ def test_the_clock_moves_both_ways() -> None:
     clock = memory.FixedClock(5)
     clock.advance(-7)
     assert clock.now_us() == -2
+
+
+class TestMemoryCatalogue(contracts.CatalogueContract):
+    @pytest.fixture
+    def catalogue(self) -> memory.MemoryCatalogue:
+        return memory.MemoryCatalogue()
+
+    @pytest.fixture
+    def folder(self) -> Callable[[str], str]:
+        return lambda name: f"file:///{name}"

@@ -133,13 +133,13 @@ class FileGenerations:
             gen = self.manifest(gen).previous
         return found
 
-    def uri(self, part: Part) -> str:
-        """Return the URI of a part's folder, for Hive."""
-        return (self.root / part.path).as_uri()
+    def location(self, part: Part) -> str:
+        """Return the location of a part's folder, for Hive."""
+        return _location(self.root / part.path)
 
-    def view_uri(self, spec: ViewSpec) -> str:
-        """Return the URI of a view's folder of generations."""
-        return (self.path / spec.name).as_uri()
+    def view_location(self, spec: ViewSpec) -> str:
+        """Return the location of a view's folder of generations, for Hive."""
+        return _location(self.path / spec.name)
 
     # ---- writing
 
@@ -218,6 +218,11 @@ class FileGenerations:
 
     def _manifest_path(self, gen: int) -> Path:
         return self.path / f"gen={gen}.json"
+
+
+def _location(path: Path) -> str:
+    # a Hadoop path, not a URI: it would take %20 for three letters
+    return f"file://{path}"
 
 
 def _write_rows(folder: Path, spec: ViewSpec, rows: View) -> FileSum:

@@ -9,7 +9,7 @@ A twin has no faults of its own. The model wraps it to add crashes, half-done wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -411,6 +411,39 @@ class MemoryGenerations:
         states = self._held[current.gen][view.name]
         check(current, view.name, states, "memory")
         return states
+
+
+class MemoryCatalogue:
+    """What is registered for queries: parts by (view, generation), and which generation each plain name selects."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[int, dict[str, str]]] = {}
+        self._served: dict[str, int] = {}
+
+    def register(self, gen: int, view: ViewSpec, location: str, parts: Mapping[str, str]) -> None:
+        """Add a view's parts of a generation; what is registered stays as it is."""
+        del location  # of the table: only Hive asks for it
+        if parts:
+            held = self.parts.setdefault(view.name, {}).setdefault(gen, {})
+            held.update({name: uri for name, uri in parts.items() if name not in held})
+
+    def serve(self, gen: int, cut_seq: int, view: ViewSpec) -> None:
+        """Let the plain name of a view select one generation."""
+        del cut_seq  # for people, in a comment
+        self._served[view.name] = gen
+
+    def served(self, view: ViewSpec) -> int | None:
+        """Return the generation that the plain name selects, None when there is no such name."""
+        return self._served.get(view.name)
+
+    def numbers(self, view: ViewSpec) -> set[int]:
+        """Return the generations of which a view has parts."""
+        return set(self.parts.get(view.name, {}))
+
+    def forget(self, view: ViewSpec, gens: Collection[int]) -> None:
+        """Remove the parts of some generations."""
+        for gen in gens:
+            self.parts.get(view.name, {}).pop(gen, None)
 
 
 def audit_of(states: Mapping[str, View]) -> str:

@@ -1,0 +1,188 @@
+"""The archive: what the ledger has counted since the last cut, out of Kafka into the master, unchanged.
+
+The records of every ledger row up to head are read by offset, each is given the seq of the row that counted it, and all
+of them, the dead ones too, are written with their raw bytes and the columns that the speed layer's own SQL reads from
+them. What was written is read again and must hold as many records of every seq as the ledger says, before it gets its
+name. It continues at the end of the newest cut and not at the served generation's: a run that was killed, or whose
+publication was blocked, has archived its part, and nothing is archived twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from pyspark.sql import DataFrame, SparkSession
+
+from braid import sql
+from braid.adapters import durable
+from braid.adapters.master import MANIFEST, Cut, Master, topic_folder
+from braid.declaration import Declaration, Topic
+from braid.errors import Gap
+from braid.ledger import LedgerRow, Offsets, Range
+from braid.ports import Log
+
+Read: TypeAlias = Callable[[Range], DataFrame]
+
+_BIN = 1024  # offsets; a record's ledger row is found among those of its bin
+_RECORDS_A_FILE = 250_000  # a file is written by one task, so this is also how parsing is spread over the cores
+_RECORDS, _ROWS = "braid_archive_records", "braid_archive_rows"
+
+
+def steps(
+    spark: SparkSession, declaration: Declaration, rows: Sequence[LedgerRow], master: Master, read: Read
+) -> Generator[str, None, Cut]:
+    """Archive some ledger rows, yielding the name of each step when it is done; return the new cut.
+
+    Parameters
+    ----------
+    rows : ledger rows after the newest cut up to and with the new one, at least one
+    read : returns the records of exactly a range (topic, partition, offset, timestamp, value), or fails
+
+    Raises
+    ------
+    Gap
+        What was written does not hold the records that the ledger counted.
+    """
+    before = master.cuts()[-1:]
+    master.path.mkdir(parents=True, exist_ok=True)
+    durable.clear_stages(master.path)
+    last = rows[-1]
+    stage = durable.stage(master.path, f"cut={last.seq}")
+    for topic in declaration.topics:
+        for number, run in enumerate(runs(rows)):
+            _write(spark, topic, run, read, stage / topic_folder(topic.name) / f"run-{number}")
+    yield "parquet"
+    records = _check(spark, declaration, rows, stage)
+    _tidy(stage)
+    cut = Cut(
+        dataset=declaration.dataset,
+        after=rows[0].seq - 1,
+        seq=last.seq,
+        start=rows[0].range.start,
+        end=last.end,
+        definition=declaration.hash,
+        records=records,
+        previous=before[0].digest if before else "",
+        files=durable.sums(stage),
+    )
+    yield "before_manifest"
+    (stage / MANIFEST).write_text(cut.text(), encoding="utf-8")
+    durable.sync_tree(stage)
+    yield "before_rename"
+    durable.rename_new(stage, master.path / cut.folder)
+    yield "after_rename"
+    return cut
+
+
+def check_held(rows: Sequence[LedgerRow], log: Log, topics: Sequence[str]) -> None:
+    """Check that Kafka still holds what is to be archived, of the same topics.
+
+    Raises
+    ------
+    Gap
+        A topic was created again, or retention has passed the newest cut.
+    """
+    ids = log.topic_ids(topics)
+    if dict(rows[-1].topic_ids) != ids:
+        raise Gap(
+            f"topic ids: expected {dict(rows[-1].topic_ids)} as in ledger seq {rows[-1].seq}, got {ids}; "
+            "the topic was deleted and created again before its records were archived"
+        )
+    earliest = log.earliest(topics)
+    for run in runs(rows):
+        for topic, partition, start, end in Range(run[0].range.start, run[-1].end).partitions():
+            if earliest.get((topic, partition), 0) > start:
+                raise Gap(
+                    f"{topic} partition {partition}: expected offsets {start} to {end - 1} for the archive, got "
+                    f"{earliest[topic, partition]} as the earliest; retention deleted records that the speed layer "
+                    "counted and the batch layer had not archived: answers stay as they are, restore the topic or the master"
+                )
+
+
+def runs(rows: Sequence[LedgerRow]) -> Iterator[list[LedgerRow]]:
+    """Cut rows into runs without a gap row: the offsets of a gap hold nothing any more."""
+    run: list[LedgerRow] = []
+    for row in rows:
+        if row.kind == "gap":
+            if run:
+                yield run
+            run = []
+        else:
+            run.append(row)
+    if run:
+        yield run
+
+
+def columns(topic: Topic) -> str:
+    """Return the columns of the master's files of a topic, as Spark's schema text."""
+    fields = [f"f_{f.name} {'BIGINT' if f.type != 'string' else 'STRING'}" for f in topic.fields.values()]
+    return ", ".join([
+        "seq BIGINT", "topic STRING", "`partition` INT", "`offset` BIGINT", "append_us BIGINT", "reason STRING",
+        "id64 BIGINT", "salted64 BIGINT", "event_us BIGINT", *fields, "raw BINARY",
+    ])  # fmt: skip
+
+
+def _write(spark: SparkSession, topic: Topic, run: Sequence[LedgerRow], read: Read, folder: Path) -> None:
+    """Write one topic's records of a run of ledger rows."""
+    wanted = Range(_of(run[0].range.start, topic), _of(run[-1].end, topic))
+    if wanted.empty:
+        return
+    read(wanted).createOrReplaceTempView(_RECORDS)
+    _seqs(spark, topic, run).createOrReplaceTempView(_ROWS)
+    names = [part.split()[0] for part in columns(topic).split(", ")]
+    selected = ", ".join("r.seq" if name == "seq" else f"p.{name}" for name in names)
+    frame = spark.sql(
+        f"SELECT /*+ BROADCAST(r) */ {selected} FROM ({sql.parsed(topic, _RECORDS)}) p JOIN {_ROWS} r "
+        f"ON p.`partition` = r.part AND p.`offset` DIV {_BIN} = r.bin AND p.`offset` >= r.first AND p.`offset` < r.until"
+    )
+    files = 1 + wanted.size // _RECORDS_A_FILE
+    frame.coalesce(files).write.option("compression", "zstd").parquet(str(folder))
+
+
+def _seqs(spark: SparkSession, topic: Topic, run: Sequence[LedgerRow]) -> DataFrame:
+    """Return, for every bin of offsets that a ledger row touches, the row's seq and offsets."""
+    found = [
+        (row.seq, partition, bin_, start, end)
+        for row in run
+        for name, partition, start, end in row.range.partitions()
+        if name == topic.name
+        for bin_ in range(start // _BIN, (end - 1) // _BIN + 1)
+    ]
+    return spark.createDataFrame(found, "seq BIGINT, part INT, bin BIGINT, first BIGINT, until BIGINT")
+
+
+def _check(spark: SparkSession, declaration: Declaration, rows: Sequence[LedgerRow], stage: Path) -> int:
+    """Compare the records of every seq with the ledger, as they were written; return how many there are."""
+    found: dict[int, int] = {}
+    for topic in declaration.topics:
+        files = [str(p) for p in sorted((stage / topic_folder(topic.name)).rglob("*.parquet"))]
+        if files:
+            frame = spark.read.schema(columns(topic)).parquet(*files)
+            for seq, records in frame.groupBy("seq").count().collect():
+                found[seq] = found.get(seq, 0) + records
+    for row in rows:
+        expected = row.range.size - row.absent
+        if found.get(row.seq, 0) != expected:
+            raise Gap(
+                f"{declaration.dataset}: ledger seq {row.seq}: expected {expected} records to archive "
+                f"({row.range.size} offsets, {row.absent} absent), got {found.get(row.seq, 0)} from Kafka; "
+                "nothing was archived: compare the topic with the ledger"
+            )
+    return sum(found.values())
+
+
+def _tidy(stage: Path) -> None:
+    """Keep the Parquet files only, straight in their topic's folder, under names that say their order."""
+    for path in sorted(p for p in stage.rglob("*") if p.is_file() and p.suffix != ".parquet"):
+        path.unlink()
+    for topic in stage.iterdir():
+        for number, path in enumerate(sorted(topic.rglob("*.parquet"))):
+            path.rename(topic / f"records-{number:05}.parquet")
+        for folder in [p for p in topic.iterdir() if p.is_dir()]:
+            folder.rmdir()
+
+
+def _of(offsets: Offsets, topic: Topic) -> Offsets:
+    return {place: offset for place, offset in offsets.items() if place[0] == topic.name}

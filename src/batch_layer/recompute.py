@@ -1,0 +1,159 @@
+"""The recompute: every view out of the whole master, with each event id counted once.
+
+A copy is told by the id itself and not by its hash, and the first in ledger order is the one that counts, as in the
+speed layer. Only the finest views are folded by Spark, and coarser ones merged from them: states merge exactly, so it
+does not matter where. The fold has the seq as one key more for what came after the served cut; the audit reads those
+partials one by one, and merged they are the views.
+
+Everything is 64-bit integers in Spark, sums of squares and fingerprints in two halves, joined here to Python integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+
+from batch_layer.archive import columns
+from batch_layer.audit import Counts, Own
+from braid import sql, views
+from braid.adapters.master import Cut, Master
+from braid.aggregates import Moments, State
+from braid.declaration import Declaration, Topic, ViewSpec
+from braid.views import Key, View
+
+_PARSED, _COUNTED, _RAW = "braid_batch_parsed", "braid_batch_counted", "braid_batch_raw"
+_SEQ = "seq"  # the further key of partials; 0 for everything up to the served cut
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """The views of everything archived, and by seq what came after the served cut."""
+
+    states: Mapping[str, View]
+    own: Own
+    records: int
+
+
+def recompute(
+    spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut], after: int
+) -> Recomputed:
+    """Return every view of the dataset over some cuts of the master.
+
+    Parameters
+    ----------
+    cuts : Cut, from the first on, their files checked by the caller
+    after : ledger seq of the served cut: later rows are also kept apart, by seq
+    """
+    _parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
+    records = _records(spark, after)
+    counted = spark.sql(sql.dedupe(declaration, declaration.topics, _PARSED))
+    counted = counted.selectExpr(*_needed(declaration), f"IF(seq > {after}, seq, 0L) AS f_{_SEQ}")
+    counted.persist(StorageLevel.MEMORY_AND_DISK).createOrReplaceTempView(_COUNTED)
+    try:
+        own, states = {}, {}
+        for spec in declaration.fragment_views:
+            by_seq = _fold(spark, declaration, spec)
+            states[spec.name] = views.merge_views(by_seq.values())
+            own[spec.name] = {seq: view for seq, view in by_seq.items() if seq > 0}
+        counts = _counts(spark, records)
+    finally:
+        counted.unpersist()
+    for spec in declaration.views:
+        fine = declaration.finest(spec)
+        if spec.name != fine.name:
+            states[spec.name] = views.coarsen(states[fine.name], fine, spec)
+    ordered = {spec.name: states[spec.name] for spec in declaration.views}
+    return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts))
+
+
+def _parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> DataFrame:
+    """Return all records with the columns that the declaration in force reads from them.
+
+    Cuts that another declaration parsed are read again from their raw bytes.
+    """
+    same = [cut for cut in cuts if cut.definition == declaration.hash]
+    other = [cut for cut in cuts if cut.definition != declaration.hash]
+    frames = []
+    for topic in declaration.topics:
+        frames.append(_files(spark, master, same, topic).drop("raw"))
+        frames += [_read_again(spark, master, other, topic)] if other else []
+    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+
+
+def _files(spark: SparkSession, master: Master, cuts: Sequence[Cut], topic: Topic) -> DataFrame:
+    paths = [str(p) for p in master.files(cuts, topic.name)]
+    if not paths:
+        return spark.createDataFrame([], columns(topic))
+    return spark.read.schema(columns(topic)).parquet(*paths)
+
+
+def _read_again(spark: SparkSession, master: Master, cuts: Sequence[Cut], topic: Topic) -> DataFrame:
+    view = f"{_RAW}_{topic.name}".replace("-", "_").replace(".", "_")
+    paths = [str(p) for p in master.files(cuts, topic.name)]
+    held = "seq BIGINT, topic STRING, `partition` INT, `offset` BIGINT, append_us BIGINT, raw BINARY"
+    frame = spark.read.schema(held).parquet(*paths) if paths else spark.createDataFrame([], held)
+    frame.createOrReplaceTempView(view)
+    records = (
+        f"(SELECT topic, `partition`, `offset`, timestamp_micros(append_us) AS `timestamp`, raw AS value FROM {view})"
+    )
+    parsed = spark.sql(sql.parsed(topic, records)).drop("raw")
+    return parsed.join(frame.select("seq", "topic", "partition", "offset"), ["topic", "partition", "offset"])
+
+
+def _needed(declaration: Declaration) -> list[str]:
+    fields = {f"f_{name}" for topic in declaration.topics for name in sql.used(declaration, topic)}
+    return ["topic", "event_us", "id64", *sorted(fields)]
+
+
+def _records(spark: SparkSession, after: int) -> dict[int, tuple[int, int]]:
+    """Return (all records, dead ones) of every seq after the served cut."""
+    found = spark.sql(f"SELECT seq, count(*), count(reason) FROM {_PARSED} WHERE seq > {after} GROUP BY seq").collect()
+    return {seq: (records, dead) for seq, records, dead in found}
+
+
+def _counts(spark: SparkSession, records: Mapping[int, tuple[int, int]]) -> dict[int, Counts]:
+    """Return what every seq after the served cut holds, with the events that count there."""
+    found = spark.sql(
+        f"SELECT f_{_SEQ}, count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) "
+        f"FROM {_COUNTED} WHERE f_{_SEQ} > 0 GROUP BY 1"
+    ).collect()
+    good = {seq: (n, _fp(hi, lo)) for seq, n, hi, lo in found}
+    return {seq: Counts(total, *_good(good.get(seq, (0, 0)), dead)) for seq, (total, dead) in records.items()}
+
+
+def _good(good: tuple[int, int], dead: int) -> tuple[int, int, int]:
+    return good[0], dead, good[1]
+
+
+def _fold(spark: SparkSession, declaration: Declaration, spec: ViewSpec) -> dict[int, dict[tuple[int, Key], State]]:
+    """Return a view's states by seq; under 0 those of everything up to the served cut."""
+    found: dict[int, dict[tuple[int, Key], State]] = {}
+    # the fold of a view that has the seq as its first key
+    table = spark.sql(sql.fold(declaration, replace(spec, by=(_SEQ, *spec.by)), _COUNTED)).toArrow()
+    for seq, place, state in _states(spec, [column.to_pylist() for column in table.columns]):
+        found.setdefault(seq, {})[place] = state
+    return found
+
+
+def _states(spec: ViewSpec, columns_: Sequence[list[Any]]) -> Iterator[tuple[int, tuple[int, Key], State]]:
+    keys = 2 + len(spec.by)
+    for window_start_us, seq, *rest in zip(*columns_, strict=True):
+        key = tuple(rest[: len(spec.by)])
+        n, fp_hi, fp_lo, *numbers = rest[len(spec.by) :]
+        measures = tuple(_moments(numbers[i : i + 6]) for i in range(0, len(numbers), 6))
+        yield seq, (window_start_us, key), State(n, _fp(fp_hi, fp_lo), measures)
+    assert len(columns_) == keys + 3 + 6 * len(spec.measures)  # noqa: S101 - the columns of `sql.fold`
+
+
+def _moments(columns_: Sequence[Any]) -> Moments:
+    n, total, hi, lo, low, high = columns_
+    return Moments(n, total, (hi << 32) + lo, low, high)
+
+
+def _fp(hi: int, lo: int) -> int:
+    return ((hi << 32) + lo) % (1 << 64)

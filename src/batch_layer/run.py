@@ -1,0 +1,186 @@
+"""One batch run, from the ledger's head to a served generation.
+
+`steps` is a generator that yields the name of each step when it is done. `spark_batch.py` runs through them; a test
+stops after any of them, which is a crash, and runs again.
+
+    read ─► archive: parquet, before_manifest, before_rename, after_rename ─► views ─► audited
+         ─► publish: written, partition_added (one a view), published, served, tidied
+
+Nothing is believed because it is there: the cuts of the master continue one another and end where the ledger says,
+their files have the recorded sums, and what is published was compared with what the speed layer counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from batch_layer import archive, publish
+from batch_layer.archive import Read
+from batch_layer.audit import audit
+from batch_layer.publish import Built, Stores
+from batch_layer.recompute import recompute
+from braid import ledger
+from braid.adapters.master import Cut, Master
+from braid.declaration import Declaration
+from braid.definitions import in_force
+from braid.errors import CutPassedHead, MasterRefused
+from braid.generations import Audited
+from braid.ledger import Current, LedgerRow
+from braid.ports import Fragments, Log
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world of one dataset's batch layer.
+
+    Attributes
+    ----------
+    spark : starts Spark when it is first called: a run with nothing to do needs none
+    read : returns the records of a range as a frame
+    """
+
+    log: Log
+    stores: Stores
+    fragments: Fragments
+    master: Master
+    spark: Callable[[], SparkSession]
+    read: Read
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did, filled in as it goes.
+
+    Attributes
+    ----------
+    note : a few words on the step just done
+    archived, records : records added to the master by this run, and all it holds
+    gen, cut_seq : the generation served at the end, and its cut
+    """
+
+    dataset: str = ""
+    note: str = ""
+    published: bool = False
+    gen: int = 0
+    cut_seq: int = 0
+    archived: int = 0
+    records: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    audited: Audited = field(default_factory=Audited)
+    repaired: list[str] = field(default_factory=list)
+
+
+def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]:
+    """Run one batch, yielding the name of each step when it is done.
+
+    Parameters
+    ----------
+    report : filled in step by step
+    force : publish a generation even when nothing came since the served one
+
+    Raises
+    ------
+    Gap, MasterRefused, AuditFailed, LostRace, StoreUnavailable
+        The served generation stays.
+    """
+    head, served = ports.stores.ledger.head(), ports.stores.ledger.current()
+    declaration = in_force(ports.stores.ledger, head)
+    report.dataset, report.gen, report.cut_seq = declaration.dataset, served.gen, served.cut_seq
+    if head.seq < served.cut_seq:
+        raise CutPassedHead(
+            f"{declaration.dataset}: generation {served.gen}: expected its cut, seq {served.cut_seq}, at or before head, "
+            f"got head seq {head.seq}; the ledger is older than the generation: restore both from one backup"
+        )
+    new = head.seq > served.cut_seq or served.definition != declaration.hash
+    report.note = f"ledger seq {head.seq}, generation {served.gen} covers seq {served.cut_seq}"
+    yield "read"
+    cuts = yield from _archive(ports, report, declaration, head)
+    if not (new or force):
+        report.repaired = publish.repair(ports.stores, declaration, served)
+        report.note = "nothing new"
+        yield "nothing new"
+        return
+    built = yield from _build(ports, report, declaration, cuts, head, served)
+    report.repaired = publish.repair(ports.stores, declaration, served)
+    current = yield from _publish(ports, report, declaration, built, served)
+    report.published, report.gen, report.cut_seq = True, current.gen, current.cut_seq
+
+
+def _archive(
+    ports: Ports, report: Report, declaration: Declaration, head: LedgerRow
+) -> Generator[str, None, list[Cut]]:
+    """Bring the master up to head; return its cuts, from the first on."""
+    store, master = ports.stores.ledger, ports.master
+    cuts = master.cuts()
+    if cuts:
+        _check_ends(ports, cuts, head)
+    after = cuts[-1].seq if cuts else 0
+    if after < head.seq:
+        rows = store.rows(after - 1, head.seq)
+        ledger.check_chain(rows)
+        rows = rows[1:]
+        archive.check_held(rows, ports.log, [t.name for t in declaration.topics])
+        writing = archive.steps(ports.spark(), declaration, rows, master, ports.read)
+        report.note = f"seq {after + 1} to {head.seq}: {sum(r.range.size - r.absent for r in rows):,} records"
+        cut = yield from writing
+        cuts.append(cut)
+        report.archived = cut.records
+    report.records = sum(cut.records for cut in cuts)
+    return cuts
+
+
+def _check_ends(ports: Ports, cuts: list[Cut], head: LedgerRow) -> None:
+    """Check the first cut against genesis and the newest against its ledger row; the chain holds those between."""
+    store, first, last = ports.stores.ledger, cuts[0], cuts[-1]
+    genesis = store.rows(-1, 0)[0]
+    if dict(first.start) != dict(genesis.end):
+        raise MasterRefused(
+            f"{ports.master.path / first.folder}: expected to start at {ledger.text_of(genesis.end)} like genesis, "
+            f"got {ledger.text_of(first.start)}; it belongs to another ledger: move the master aside"
+        )
+    if last.seq > head.seq:
+        raise MasterRefused(
+            f"{ports.master.path / last.folder}: expected a seq up to head, {head.seq}, got {last.seq}; the ledger is older "
+            "than the master: restore both from one backup, or move the later folders aside: they are archived again"
+        )
+    ports.master.check_ledger(last, store.rows(last.seq - 1, last.seq)[0])
+
+
+def _build(
+    ports: Ports, report: Report, declaration: Declaration, cuts: list[Cut], head: LedgerRow, served: Current
+) -> Generator[str, None, Built]:
+    """Compute the views over the whole master and hold them against the speed layer's."""
+    checked = ports.master.check_files(cuts)
+    result = recompute(ports.spark(), declaration, ports.master, cuts, served.cut_seq)
+    report.rows = {name: len(view) for name, view in result.states.items()}
+    report.note = f"{result.records:,} records, {checked / 1e6:,.1f} MB: " + ", ".join(
+        f"{name} {rows:,} rows" for name, rows in report.rows.items()
+    )
+    yield "views"
+    rows = ports.stores.ledger.rows(served.cut_seq, head.seq)
+    report.audited = audit(declaration, rows, result.own, ports.fragments)
+    unaudited = [f"{u.seq}–{u.through} {u.reason}" for u in report.audited.unaudited]
+    report.note = f"{report.audited.checked:,} micro-batches equal" + "".join(
+        f"; unaudited: {text}" for text in unaudited
+    )
+    yield "audited"
+    return Built(head, tuple(cut.folder for cut in cuts), result, report.audited)
+
+
+def _publish(
+    ports: Ports, report: Report, declaration: Declaration, built: Built, served: Current
+) -> Generator[str, None, Current]:
+    report.note = f"up to seq {built.head.seq}"
+    return (yield from publish.steps(ports.stores, declaration, built, served))
+
+
+def run(ports: Ports, *, force: bool = False, said: Callable[[str, Report], Any] = lambda *_: None) -> Report:
+    """Run one batch to its end; `said` is called after each step."""
+    report = Report()
+    for step in steps(ports, report, force=force):
+        said(step, report)
+    return report

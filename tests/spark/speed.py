@@ -1,0 +1,126 @@
+"""The speed layer's side of a dataset in memory, by plain loops: a log, its ledger, fragments, and what is the truth."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+
+from braid import ledger as chain
+from braid import records, views
+from braid.adapters.memory import FixedClock, MemoryCatalogue, MemoryFragments, MemoryLedger, MemoryLog
+from braid.declaration import Declaration
+from braid.ledger import Current, LedgerRow, Range
+from braid.views import Fragment, View, totals
+
+NOW_US = 1_780_000_000_000_000
+
+
+class Speed:
+    """Counts a log in memory, micro-batch by micro-batch, as the protocol says."""
+
+    def __init__(self, declaration: Declaration, seed: int = 1, partitions: int = 2) -> None:
+        self.declaration = declaration
+        self.topic = declaration.topics[0]
+        self.random = random.Random(seed)
+        self.log, self.ledger, self.fragments = MemoryLog(), MemoryLedger(), MemoryFragments()
+        self.catalogue, self.clock = MemoryCatalogue(), FixedClock(NOW_US)
+        self.log.create(self.topic.name, partitions)
+        names = [self.topic.name]
+        row = chain.genesis(
+            self.log.topic_ids(names), self.log.latest(names), declaration.hash, declaration.text, "speed"
+        )
+        self.ledger.create(row, Current(0, 0, row.end, declaration.hash))
+        self.seen: set[tuple[int, int]] = set()
+        self.truth: dict[int, dict[str, View]] = {0: {v.name: {} for v in declaration.views}}
+        self.sent: list[bytes] = []
+
+    def send(self, count: int) -> None:
+        """Append records: most good, some late, some copies of older ones, some no record of the dataset, some holes."""
+        for _ in range(count):
+            kind = self.random.random()
+            if kind < 0.08 and self.sent:
+                value: bytes | None = self.random.choice(self.sent)
+            elif kind < 0.12:
+                value = self.random.choice(
+                    [b"", None, b"[1]", b'{"image_id": 7}', b"\xff\xfe", self.record(ndvi_mean="2.5")]
+                )
+            else:
+                value = self.record()
+                self.sent.append(value)
+            partition = self.random.randrange(len(self.log.latest([self.topic.name])))
+            if kind > 0.97:
+                self.log.skip(self.topic.name, partition)
+            self.log.send(self.topic.name, partition, value, NOW_US + len(self.sent))
+
+    def record(self, **changed: str) -> bytes:
+        """Return one record; its numbers are texts, so that none passes through a float."""
+        r, names = self.random, self.topic.fields["class_name"].values
+        taken = datetime(2026, 5, 20, tzinfo=UTC) - timedelta(seconds=r.randrange(86_400 * r.choice([1, 60])))
+        numbers = {
+            "ndvi_mean": f"{r.uniform(-1, 1):.{r.randrange(1, 9)}f}", "ndvi_std": "0.1", "ndvi_min": "-0.5", "ndvi_max": "0.75",
+            "green_mean": f"{r.uniform(0, 255):.3f}", "red_mean": f"{r.randrange(256)}",
+        } | changed  # fmt: skip
+        values = {
+            "image_id": f"img-{r.randrange(10**6)}",
+            "class_name": r.choice(names),
+            "timestamp": taken.isoformat(),
+        }
+        plain = ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in values.items())
+        return ("{" + plain + "".join(f', "{k}": {v}' for k, v in numbers.items()) + "}").encode()
+
+    def count(self, some: int | None = None) -> LedgerRow:
+        """Commit one micro-batch of what was appended since head, or of at most `some` offsets a partition."""
+        head, names = self.ledger.head(), [self.topic.name]
+        latest = self.log.latest(names)
+        end = {p: min(latest[p], head.end[p] + (some or 10**9)) for p in latest}
+        wanted = Range(head.end, end)
+        found = [(r, records.parse(self.topic, r.value, r.append_us)) for r in self.log.read(wanted)]
+        good = [event for _, event in found if isinstance(event, records.Event)]
+        fresh = []
+        for event in good:
+            identity = (event.id64, event.salted64)
+            if self.declaration.dedupe == "none" or identity not in self.seen:
+                self.seen.add(identity)
+                fresh.append(event)
+        states = {v.name: views.fold(v, fresh) for v in self.declaration.views}
+        sums = {v.name: totals(states[v.name]) for v in self.declaration.fragment_views}
+        attempt = chain.attempt_of(wanted, self.declaration.hash)
+        seq = head.seq + 1
+        for v in self.declaration.fragment_views:
+            self.fragments.write(v, 0, attempt, [Fragment(seq, w, k, s) for (w, k), s in states[v.name].items()])
+        row = LedgerRow(
+            seq, "micro", attempt, "speed", wanted, good=len(fresh), copies=len(good) - len(fresh),
+            dead=len(found) - len(good), absent=wanted.size - len(found), fp=sum(e.id64 for e in fresh) % 2**64,
+            view_n={name: n for name, (n, _) in sums.items()}, view_fp={name: fp for name, (_, fp) in sums.items()},
+            definition=self.declaration.hash, topic_ids=head.topic_ids,
+        )  # fmt: skip
+        self.ledger.append(chain.with_totals(head, row))
+        self.truth[seq] = {name: views.merge_views([self.truth[head.seq][name], states[name]]) for name in states}
+        return row
+
+    def lose(self) -> LedgerRow:
+        """Commit a gap row: retention deletes what was appended since head, before anybody read it."""
+        head, names = self.ledger.head(), [self.topic.name]
+        gone = Range(head.end, self.log.latest(names))
+        for place, end in gone.end.items():
+            self.log.trim(place, end)
+        attempt = chain.attempt_of(gone, self.declaration.hash)
+        row = LedgerRow(
+            head.seq + 1, "gap", attempt, "speed", gone, absent=gone.size, definition=self.declaration.hash, topic_ids=head.topic_ids
+        )  # fmt: skip
+        self.ledger.append(chain.with_totals(head, row))
+        self.truth[row.seq] = self.truth[head.seq]
+        return row
+
+    def read(self, spark: SparkSession, wanted: Range) -> DataFrame:
+        """Return the records of a range as Kafka's static frame would."""
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        rows = [
+            (r.topic, r.partition, r.offset, epoch + timedelta(microseconds=r.append_us), r.value)
+            for r in self.log.read(wanted)
+        ]
+        schema = "topic STRING, `partition` INT, `offset` BIGINT, `timestamp` TIMESTAMP, value BINARY"
+        return spark.createDataFrame(rows, schema)
