@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?=
 
-.PHONY: help setup demo test check down clean lock
+.PHONY: help setup demo test check down clean cql lock
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ down: ## stop everything this checkout started
 
 clean: ## stop everything and remove .braid with all its data; .venv and the cache of jars stay
 	@if [ -x $(BIN)/braid ]; then $(BIN)/braid clean; else echo "nothing to remove: no $(VENV)"; fi
+
+cql: $(STAMP) ## write cql/ anew from datasets/
+	$(BIN)/python -m braid.cql datasets/*.yaml
 
 lock: $(STAMP) ## write requirements*.txt and jars.sha256 anew
 	$(BIN)/uv pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --output-file requirements.txt requirements.in

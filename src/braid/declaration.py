@@ -40,6 +40,7 @@ _RESERVED = frozenset(
         "bucket",
         "attempt",
         "window_start",
+        "window_start_us",
         "window_end",
         "topic",
         "partition",

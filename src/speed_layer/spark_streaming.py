@@ -23,7 +23,7 @@ from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import Heartbeat
 from braid.declaration import Declaration, load_all
-from braid.errors import BraidError, StoreUnavailable, UnknownDataset
+from braid.errors import BraidError, LedgerError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
 from braid.settings import Settings
 from speed_layer import start, stream
@@ -114,14 +114,8 @@ def _stream(
     """Stand up a driver at head and run the stream until `stop`, or until something is raised."""
     writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     with kafka.KafkaLog(settings.kafka_bootstrap) as log, cassandra.connect(settings) as store:
-        store.apply_schema(declared)
-        stores = store.stores(declared)
-        start.create(log, stores.ledger, declared, options.partitions, writer)
-        declaration = start.declaration_in_force(stores.ledger, stores.ledger.head())
-        if declaration.hash != declared.hash:
-            _say(
-                f"{declared.dataset}: the file has changed; the ledger's declaration {declaration.hash[:12]} stays in force"
-            )
+        declaration = _in_force(log, store, declared, options.partitions, writer)
+        stores = store.stores(declaration)
         ports = Ports(
             log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, stores.projections, SystemClock()
         )
@@ -138,6 +132,26 @@ def _stream(
             )  # fmt: skip
         finally:
             driver.seen.close()
+
+
+def _in_force(
+    log: kafka.KafkaLog, store: cassandra.Cassandra, declared: Declaration, partitions: int, writer: str
+) -> Declaration:
+    """Return the declaration that the ledger holds, after creating a dataset that is new."""
+    held = store.stores(declared).ledger
+    try:
+        if not store.knows(declared.dataset):
+            raise LedgerError(declared.dataset)
+        head = held.head()
+    except LedgerError:  # no genesis yet
+        store.apply_schema(declared)
+        start.create(log, held, declared, partitions, writer)
+        head = held.head()
+    declaration = start.declaration_in_force(held, head)
+    store.apply_schema(declaration)
+    if declaration.hash != declared.hash:
+        _say(f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force")
+    return declaration
 
 
 def _started(steps: start.Steps, heart: Heartbeat) -> Driver:

@@ -18,7 +18,7 @@ from braid.adapters.cassandra.states import (
     CassandraProjections,
 )
 from braid.declaration import Declaration
-from braid.errors import StoreUnavailable
+from braid.errors import DeclarationError
 from braid.settings import Settings
 
 
@@ -49,7 +49,9 @@ class Cassandra:
         Raises
         ------
         StoreUnavailable
-            Cassandra did not answer, or a table of that name has other columns: the declaration has changed.
+            Cassandra did not answer.
+        DeclarationError
+            A table of that name has other columns: it was made by another declaration.
         """
         for statement in cql.statements(declaration, replicas):
             self._session.define(statement)
@@ -62,10 +64,17 @@ class Cassandra:
             for column, kind in table.columns:
                 got = held.get((table.name, column))
                 if got != kind:
-                    raise StoreUnavailable(
+                    raise DeclarationError(
                         f"cassandra {self._session.where}: {table.path}: expected column {column} {kind}, "
                         f"got {got or 'none'}; the table was made by another declaration: run braid apply"
                     )
+
+    def knows(self, dataset: str) -> bool:
+        """Return whether the dataset's ledger table exists."""
+        found = self._session.run(
+            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'ledger'", (dataset,)
+        )
+        return bool(list(found))
 
     def stores(self, declaration: Declaration) -> Stores:
         """Return the ports of one dataset; nothing is asked of Cassandra before they are used."""
