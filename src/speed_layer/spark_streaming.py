@@ -25,6 +25,7 @@ from braid.adapters.heartbeat import Heartbeat
 from braid.declaration import Declaration, load_all
 from braid.errors import BraidError, LedgerError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
+from braid.ports import Ledger
 from braid.settings import Settings
 from speed_layer import start, stream
 from speed_layer.history import SparkHistory
@@ -139,11 +140,8 @@ def _in_force(
 ) -> Declaration:
     """Return the declaration that the ledger holds, after creating a dataset that is new."""
     held = store.stores(declared).ledger
-    try:
-        if not store.knows(declared.dataset):
-            raise LedgerError(declared.dataset)
-        head = held.head()
-    except LedgerError:  # no genesis yet
+    head = _head(held) if store.knows(declared.dataset) else None
+    if head is None:
         store.apply_schema(declared)
         start.create(log, held, declared, partitions, writer)
         head = held.head()
@@ -152,6 +150,13 @@ def _in_force(
     if declaration.hash != declared.hash:
         _say(f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force")
     return declaration
+
+
+def _head(held: Ledger) -> LedgerRow | None:
+    try:
+        return held.head()
+    except LedgerError:
+        return None  # tables without a genesis: a creation that was cut short
 
 
 def _started(steps: start.Steps, heart: Heartbeat) -> Driver:

@@ -20,7 +20,7 @@ from braid.adapters import cassandra
 from braid.adapters.cassandra.ledger import CassandraLedger
 from braid.adapters.cassandra.session import NoAnswer, Session, opened
 from braid.declaration import parse
-from braid.errors import LostRace, StoreUnavailable
+from braid.errors import DeclarationError, LostRace, StoreUnavailable
 from braid.ledger import Current
 from braid.settings import Ports, Settings
 from tests import contracts
@@ -309,7 +309,7 @@ def test_applying_the_schema_again_keeps_every_row(stores: cassandra.Stores, ses
 def test_tables_of_another_declaration_are_refused(session: Session) -> None:
     text = DECLARATION.text.replace("fare: {of: fare_usd, stats: [mean, stddev]}", "fee: {of: fare_usd, stats: [mean]}")
     changed = replace(parse(text), dataset=DECLARATION.dataset)
-    with pytest.raises(StoreUnavailable) as raised:
+    with pytest.raises(DeclarationError) as raised:
         cassandra.Cassandra(session).apply_schema(changed)
     assert str(raised.value) == (
         f"cassandra {session.where}: {DECLARATION.dataset}.rides_by_city__fragments: expected column fee__n varint, "
