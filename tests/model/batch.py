@@ -1,20 +1,20 @@
 """The batch layer as far as the protocol meets it: archive, recompute, audit, publish, each a step that may be the last.
 
-The folding is the core's reference (`views.fold`), which is another than the driver's; the steps and their order are
-those of `batch_layer`.
+The audit is the shipping one. The folding is the core's reference (`views.fold`), which is another than the driver's;
+the steps and their order are those of `batch_layer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator
 
+from batch_layer.audit import Counts, Own, audit
 from braid import views
-from braid.adapters.memory import audit_of
-from braid.errors import AuditFailed, LostRace
+from braid.errors import AuditFailed, Gap, LostRace
+from braid.generations import audit_text, sums_of
 from braid.ledger import Current, LedgerRow
 from braid.views import View
-from tests.model.events import DECLARATION, Event
+from tests.model.events import DECLARATION, TOPIC, Event
 from tests.model.stores import Fuse, FusedLedger, Stores
 
 
@@ -28,15 +28,18 @@ def steps(stores: Stores, events: dict[int, list[Event | None]], fuse: Fuse) -> 
         return
     yield from archive(stores, events, cut)
     runs = stores.master.chain(cut.seq)
-    counted = first_of_each_id(stores.master.records(runs))
+    records = list(stores.master.records(runs))
+    counted = first_of_each_id(records)
     states: dict[str, View] = {v.name: views.fold(v, [e for _, e in counted]) for v in DECLARATION.views}
     yield "views"
-    audit(stores, counted, ledger.rows(current.cut_seq, cut.seq))
+    rows = ledger.rows(current.cut_seq, cut.seq)
+    audited = audit(DECLARATION, rows, own(records, counted, current.cut_seq), stores.fragments)
     yield "audited"
     gen = max(current.gen, stores.generations.newest) + 1
     stores.generations.hold(gen, states)
     yield "partition_added"
-    fresh = Current(gen, cut.seq, cut.end, cut.definition, audit_of(states), stores.clock.now_us())
+    sums = {name: sums_of(view) for name, view in states.items()}
+    fresh = Current(gen, cut.seq, cut.end, cut.definition, audit_text(sums, audited), stores.clock.now_us())
     ledger.publish(fresh, current.gen)
     yield "published"
 
@@ -47,6 +50,8 @@ def archive(stores: Stores, events: dict[int, list[Event | None]], cut: LedgerRo
     after = chain[-1][1] if chain else 0
     if after == cut.seq:
         return
+    if stores.log.topic_ids([TOPIC]) != dict(cut.topic_ids):
+        raise Gap("archive: the topic was created again")
     records = []
     for row in stores.ledger.rows(after, cut.seq):
         read = [events[r.partition][r.offset] for r in stores.log.read(row.range)]
@@ -62,25 +67,33 @@ def archive(stores: Stores, events: dict[int, list[Event | None]], cut: LedgerRo
     yield "after_rename"
 
 
-def first_of_each_id(records: Iterator[tuple[int, Event]]) -> list[tuple[int, Event]]:
-    """Reject first, dedupe second, in ledger order."""
-    met: dict[bytes, tuple[int, Event]] = {}
+def first_of_each_id(records: Iterable[tuple[int, Event]]) -> list[tuple[int, Event]]:
+    """Reject first, dedupe second, in ledger order, by the id itself and not by its hash."""
+    met: dict[int | None, tuple[int, Event]] = {}
     for seq, event in sorted(records, key=lambda r: (r[0], r[1].partition, r[1].offset)):
         if event.reason is None:
-            met.setdefault(event.id, (seq, event))
+            met.setdefault(event.name, (seq, event))
     return list(met.values())
 
 
-def audit(stores: Stores, counted: list[tuple[int, Event]], rows: list[LedgerRow]) -> None:
-    """Compare fragments with partials over the same offsets, per seq, where the fragments are whole."""
-    by_seq = {seq: [e for _, e in part] for seq, part in groupby(counted, key=lambda r: r[0])}
-    for spec in DECLARATION.fragment_views:
-        fragments = stores.fragments.read(spec, rows)
-        expired = set(views.not_whole(spec.name, rows, fragments))
-        for row in rows:
-            if row.seq in expired:
-                continue
-            partial = views.fold(spec, by_seq.get(row.seq, []))
-            written = {(f.window_start_us, f.key): f.state for f in fragments if f.seq == row.seq}
-            if partial != written:
-                raise AuditFailed(f"{spec.name}: seq {row.seq}: batch {partial}, speed {written}")
+def own(records: list[tuple[int, Event]], counted: list[tuple[int, Event]], after: int) -> Own:
+    """Return what the batch layer found in the rows after a seq."""
+    by_seq: dict[int, list[Event]] = {}
+    for seq, event in counted:
+        by_seq.setdefault(seq, []).append(event)
+    held: dict[int, list[Event]] = {}
+    for seq, event in records:
+        held.setdefault(seq, []).append(event)
+    counts = {
+        seq: Counts(
+            len(events), len(by_seq.get(seq, [])), sum(e.reason is not None for e in events),
+            sum(e.id64 for e in by_seq.get(seq, [])) % 2**64,
+        )
+        for seq, events in held.items()
+        if seq > after
+    }  # fmt: skip
+    partials = {
+        v.name: {seq: views.fold(v, events) for seq, events in by_seq.items() if seq > after}
+        for v in DECLARATION.fragment_views
+    }
+    return Own(counts, partials)

@@ -16,10 +16,10 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from braid import views
+from braid import ledger, views
 from braid.adapters import memory
-from braid.errors import BraidError, CutPassedHead
-from braid.ledger import Offsets, Range
+from braid.errors import BraidError, CutPassedHead, Gap
+from braid.ledger import Current, Offsets, Range
 from braid.seen import id_bytes
 from serving.follower import Follower
 from serving.follower import Stores as Served
@@ -54,12 +54,13 @@ class Profile:
     freeze: float = 0.10
     fused: float = 0.5
     second_driver: float = 0.04
-    batch: float = 0.5
+    batch: float = 0.12
+    second_job: float = 0.015
     checkpoint: float = 0.15
     seen: float = 0.2
     trim: float = 0.06
     expire: float = 0.02
-    doom: float = 0.01
+    doom: float = 0.006
     faulty_source: float = 0.01
     partitions: tuple[int, ...] = (1, 2, 3)
     starting: str = "ledger"
@@ -121,6 +122,7 @@ class World:
         self.expired = -1
         self.told: Counter[str] = Counter()
         self.last_error: BaseException | None = None
+        self.doomed: str | None = None  # why no driver may go on
         start.create(self.stores.log, self.stores.ledger, DECLARATION, self.partitions, "creator")
         self.oracle.look(self.stores.ledger)
 
@@ -134,10 +136,10 @@ class World:
         """Return some end after `begin`: a micro-batch of random size, over some of the partitions."""
         latest = self.stores.log.latest([TOPIC])
         size = self.rng.choice((2, 5, 9, 1000))
-        return {
-            place: min(latest[place], at + self.rng.randrange(size + 1)) if latest[place] > at else at
-            for place, at in begin.items()
-        }
+        end = {place: min(latest[place], at + self.rng.randrange(size + 1)) for place, at in begin.items()}
+        # a log that was created again may be shorter than what was read of it
+        end = {place: max(at, begin[place]) for place, at in end.items()}
+        return latest if end == dict(begin) and all(latest[place] >= at for place, at in end.items()) else end
 
     def source(self, written: Range, running: Range) -> memory.MemorySource:
         """Return what Spark reads of a range, in any order; now and then a faulty read."""
@@ -171,7 +173,7 @@ class World:
     def _turn(self) -> None:
         rng, profile = self.rng, self.profile
         self.clock.advance(rng.choice((SECOND_US, 20 * SECOND_US, -3600 * SECOND_US, 1900 * SECOND_US)))
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and not self.doomed:
             self.produce(rng.randrange(1, 9))
         self._thaw()
         if not self.drivers:
@@ -279,6 +281,24 @@ class World:
             self.expired = max(self.expired, rng.randrange(self.oracle.rows[-1].seq + 1))
             self.stores.fragments.expire(self.expired)
             self.told["fragments expire"] += 1
+        if rng.random() < profile.doom and not self.zombies and not self.doomed:
+            self.doom()
+
+    def doom(self) -> None:
+        """Let the log lose what was not counted: every driver must refuse to go on, by name."""
+        log, head = self.stores.log, self.oracle.rows[-1]
+        behind = [place for place, end in log.latest([TOPIC]).items() if end > head.end[place]]
+        if self.rng.random() < 0.5 and behind:
+            self.doomed = "deleted by retention"
+            log.trim(behind[0], head.end[behind[0]] + 1)
+        else:
+            self.doomed = "created again"
+            log.delete(TOPIC)
+            log.create(TOPIC, self.partitions)
+            for place, end in head.end.items():
+                for _ in range(end + 5):
+                    log.send(*place, None, self.clock.now_us())
+        self.told[self.doomed] += 1
 
     def _hurt_checkpoint(self) -> None:
         kind = self.rng.choice(("lost", "commit", "offsets", "torn", "both", "older"))
@@ -333,7 +353,7 @@ class World:
 
     def _batch(self) -> None:
         rng = self.rng
-        if len(self.jobs) < 2 and rng.random() < self.profile.batch * (0.25 if not self.jobs else 0.03):
+        if len(self.jobs) < 2 and rng.random() < (self.profile.second_job if self.jobs else self.profile.batch):
             left = rng.randrange(2) if rng.random() < 0.2 else -1
             self.jobs.append(batch.steps(self.stores, self.oracle.log, Fuse(rng, left, freezes=False)))
         for job in list(self.jobs):
@@ -392,9 +412,12 @@ class World:
 
     def look(self, driver: Driver | None) -> None:
         """Check what can have changed after one step."""
-        before = len(self.oracle.rows) - 1
+        before, gen = len(self.oracle.rows) - 1, self.oracle.gen
         if self.oracle.look(self.stores.ledger):
+            expect(not self.doomed, f"{self.doomed}, and the ledger went on")
             self.check_stores(before)
+        if self.oracle.gen != gen:
+            self._check_generation(self.stores.ledger.current())
         if driver is not None and driver.ready is not None and driver.last in {"ready", "put", "projected"}:
             self._check_driver(driver, driver.ready)
         self.ask(self.rng.randrange(len(self.followers)))
@@ -403,6 +426,15 @@ class World:
         """Check what the stores hold of the ledger rows after a seq."""
         stores = self.stores
         self.oracle.check_stores(stores.fragments, stores.alerts, stores.dead_letters, self.expired, after)
+
+    def _check_generation(self, current: Current) -> None:
+        """What is published can be loaded, and is the recompute at its cut."""
+        for spec in DECLARATION.views:
+            try:
+                loaded = self.stores.generations.view(current, spec)
+            except BraidError as error:
+                raise Wrong(f"generation {current.gen} cannot be loaded: {error}") from error
+            self.oracle.check_view(f"generation {current.gen}", spec, current.cut_seq, loaded)
 
     def _check_driver(self, driver: Driver, ready: microbatch.Driver) -> None:
         """Check what the driver that stands at head keeps: one that another has overtaken has nothing to keep."""
@@ -422,6 +454,9 @@ class World:
             self._thaw()
         self.drivers.clear()
         self.jobs.clear()
+        if self.doomed:
+            self._refused()
+            return
         latest = self.stores.log.latest([TOPIC])
         for _ in range(8):
             driver = self.begin(faults=False)
@@ -440,6 +475,18 @@ class World:
         for number in range(len(self.followers)):
             self.ask(number)
             expect(self.asked[number] == self.oracle.rows[-1].seq, f"worker {number} never saw head")
+
+    def _refused(self) -> None:
+        """What is lost stays lost: a driver says so, and what was counted before is still answered."""
+        head = self.stores.ledger.head()
+        for _ in range(3):
+            self.advance(self.begin(faults=False), 200)
+            named = "retention" in self.doomed or self.doomed in str(self.last_error)
+            expect(
+                not self.drivers and isinstance(self.last_error, Gap) and named, f"{self.doomed}: {self.last_error!r}"
+            )
+        expect(self.stores.ledger.head() == head, f"{self.doomed}, and the ledger went on")
+        self.check_stores()
 
     def _publish(self) -> None:
         self.jobs = [batch.steps(self.stores, self.oracle.log, Fuse(self.rng, -1, freezes=False))]
@@ -460,7 +507,7 @@ def run(seed: int, profile: Profile | None = None) -> Counter[str]:
     world = World(seed, profile or Profile())
     try:
         # the text in the ledger never changes here, and reading it anew takes as long as ten micro-batches
-        with patch.object(start, "parse", _parsed):
+        with patch.object(start, "parse", _parsed), patch.object(ledger, "ROWS_PER_FRAGMENT_BUCKET", 8):
             world.play()
     except Wrong as wrong:
         raise Wrong(f"seed {seed}, turn {world.turn}: {wrong}") from wrong
