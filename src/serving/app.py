@@ -16,6 +16,7 @@ from serving.problems import Problem
 from serving.service import Service
 
 MOST_BODY_BYTES = 64 * 1024
+MOST_QUERY_BYTES = 4096
 SECURITY = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -84,6 +85,8 @@ def _around(app: Flask) -> None:
         g.request_id = sent if _REQUEST_ID.fullmatch(sent) else os.urandom(8).hex()
         if (request.content_length or 0) > MOST_BODY_BYTES:
             raise Problem(413, "too-large", f"expected a body of at most {MOST_BODY_BYTES} bytes; none is needed here")
+        if len(request.query_string) > MOST_QUERY_BYTES:
+            raise Problem(414, "too-long", f"expected a query of at most {MOST_QUERY_BYTES} bytes")
 
     @app.after_request
     def dress(response: Response) -> Response:

@@ -20,7 +20,7 @@ preload_app = False
 keepalive = 5
 timeout = 30
 graceful_timeout = 10
-limit_request_line = 4094
+limit_request_line = 8190  # from 4 kB on the application answers 414 itself
 limit_request_fields = 60
 control_socket_disable = True
 # the worker says that it lives by touching a file: in memory, where a slow disk cannot make it look dead

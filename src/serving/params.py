@@ -17,6 +17,8 @@ MOST_ROWS = 100_000
 MOST_ALERTS = 10_000
 ALERTS = 100  # when no limit is given
 LAYERS = ("merged", "batch", "speed")
+# a key column of such a name is asked for as `key.order=…`
+TAKEN = frozenset({"layer", "from", "to", "limit", "order", "state", "strict", "alert"})
 
 Order = Literal["asc", "desc"]
 Given = Mapping[str, Sequence[str]]
@@ -163,12 +165,13 @@ class _Reader:
     def keys(self, columns: Iterable[str], fields: Mapping[str, Field]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         found = []
         for column in columns:
-            self._known.append(column)
-            values = tuple(sorted(set(self._given.get(column, ()))))
+            name = f"key.{column}" if column in TAKEN else column
+            self._known.append(name)
+            values = tuple(sorted(set(self._given.get(name, ()))))
             allowed = fields[column].values if column in fields else None
             for value in values:
                 if allowed is not None and value not in allowed:
-                    self._fault(column, f"one of {', '.join(allowed)}", value)
+                    self._fault(name, f"one of {', '.join(allowed)}", value)
             if values:
                 found.append((column, values))
         return tuple(found)

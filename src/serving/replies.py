@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -114,6 +115,5 @@ def _with_receipt(
 
 def _short(value: Any) -> str:
     """Return JSON in ASCII, as headers must be; too long a text is cut, for the body of /api/v1 has it whole."""
-    # orjson writes UTF-8; headers hold Latin-1 only
-    text = orjson.dumps(value).decode().encode("ascii", "backslashreplace").decode()
+    text = json.dumps(value, separators=(",", ":"))
     return text if len(text) <= HEADER_BYTES else text[: HEADER_BYTES - 1] + "~"

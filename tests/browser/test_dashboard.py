@@ -1,27 +1,18 @@
 """The dashboard in a real browser, over the real API and the real stores: what it shows is what the API says."""
 
-import json
 import os
-import socket
-import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from shutil import which
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from braid.adapters.environment import install_command
-from braid.declaration import load
-from braid.settings import LOOPBACK, Settings
-from tests.services.pipeline import root_with
+from braid.declaration import parse
+from braid.settings import Settings
+from tests.services.api import CHECKOUT, Api, landcover_as, running_api
 from tests.services.seed import Seeded, patches
-from tests.stack_fixture import names
 
-CHECKOUT = Path(__file__).parents[2]
 PATIENCE_MS = 20_000
 SECOND = """
 dataset: {name}
@@ -44,64 +35,28 @@ views:
 
 
 class Served:
-    """An API process over datasets of its own, and what a test asks of it."""
+    """An API, and the dataset it serves."""
 
-    def __init__(self, settings: Settings, seeded: Seeded, process: subprocess.Popen) -> None:
-        self.settings = settings
+    def __init__(self, api: Api, seeded: Seeded) -> None:
         self.seeded = seeded
-        self.process = process
-        self.url = f"http://{LOOPBACK}:{settings.ports.dashboard}"
-
-    def get(self, path: str):
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.settings.ports.api}{path}", timeout=10) as answer:
-            return json.load(answer)
-
-    @property
-    def base(self) -> str:
-        return f"/api/v1/datasets/{self.seeded.declaration.dataset}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    numbers = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return numbers
+        self.url = api.page
+        self.get = api.get
+        self.base = f"/api/v1/datasets/{seeded.declaration.dataset}"
 
 
 @pytest.fixture(scope="module")
 def served(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Yield an API over land cover under another name, with a generation, a tail and alerts, and a second dataset."""
     first, second = f"page{os.getpid()}", f"sky{os.getpid()}"
-    text = (CHECKOUT / "datasets" / "landcover.yaml").read_text("utf-8")
-    text = text.replace("dataset: landcover", f"dataset: {first}").replace(
-        "topic: image-events", f"topic: {first}-events"
-    )
-    root = root_with(
-        tmp_path_factory.mktemp("page") / "root", CHECKOUT, {first: text, second: SECOND.format(name=second)}
-    )
-    # a home of its own, whose ports are the stack's but for the two that this API listens on
-    home = root.parent / "home"
-    (home / "run").mkdir(parents=True)
-    api, dashboard = free_ports(2)
-    settings = replace(stack, ports=replace(stack.ports, api=api, dashboard=dashboard))
-    record = {"asked": "free", "ports": settings.ports.as_dict()}
-    (home / "run" / "ports.json").write_text(json.dumps(record), encoding="utf-8")
-    seeded = Seeded(stack, load(root / "datasets" / f"{first}.yaml"))
+    text = landcover_as(first)
+    seeded = Seeded(stack, parse(text, first))
     try:
         seed(seeded)
-        environ = names(BRAID_HOME=str(home), BRAID_ROOT=str(root))
-        with (root.parent / "api.log").open("wb") as log:
-            command = [str(stack.python), str(root / "src" / "serving" / "app.py")]
-            process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd="/")
-        found = Served(settings, seeded, process)
-        try:
-            wait_for_answers(found, root.parent / "api.log")
-            yield found
-        finally:
-            process.terminate()
-            assert process.wait(20) == 0
+        with running_api(
+            stack, tmp_path_factory.mktemp("page"), {first: text, second: SECOND.format(name=second)}
+        ) as api:
+            api.complete_at(first, 30)
+            yield Served(api, seeded)
     finally:
         seeded.close()
 
@@ -115,22 +70,6 @@ def seed(seeded: Seeded) -> None:
         seeded.commit(batch, [seeded.alert(batch[50], start + 50)])
         if start == 1900:
             seeded.publish()
-
-
-def wait_for_answers(served: Served, log: Path) -> None:
-    """Wait until the API answers completely."""
-    until = time.monotonic() + 60
-    last: object = None
-    while time.monotonic() < until:
-        assert served.process.poll() is None, log.read_text("utf-8")
-        try:
-            (last, _) = (s["serving"] for s in served.get("/api/v1/status")["datasets"])
-            if last and last["complete"] and last["as_of"] and last["as_of"]["seq"] == 30:
-                return
-        except OSError as error:
-            last = error
-        time.sleep(0.1)
-    raise AssertionError(f"the API does not answer completely: {last!r}\n{log.read_text('utf-8')}")
 
 
 @pytest.fixture(scope="module")

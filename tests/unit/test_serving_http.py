@@ -108,6 +108,11 @@ def test_a_large_body_is_413(client: Any) -> None:
     assert (response.status_code, response.mimetype) == (413, "application/problem+json")
 
 
+def test_a_long_query_is_414(client: Any) -> None:
+    response = client.get(f"{MINUTES}?city={'x' * 4096}")
+    assert (response.status_code, response.mimetype) == (414, "application/problem+json")
+
+
 def test_an_error_of_ours_shows_no_traceback(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
