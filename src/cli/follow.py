@@ -3,42 +3,26 @@
 import os
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 CHUNK = 65536
 
 
-def last_lines(path: Path, lines: int) -> str:
-    """Return the last `lines` lines of a file, read from its end.
+def print_log(path: Path, lines: int, out: TextIO, follow: bool = False, every_s: float = 0.2) -> None:
+    """Write the last `lines` lines of a file to `out`, and with `follow` for ever what is appended to it.
 
-    Examples
-    --------
-    >>> import tempfile; log = Path(tempfile.mkdtemp()) / "a.log"; _ = log.write_text("one\\ntwo\\nthree\\n")
-    >>> last_lines(log, 2), last_lines(log, 0), last_lines(log, 9)
-    ('two\\nthree\\n', '', 'one\\ntwo\\nthree\\n')
+    Notes
+    -----
+    One open file serves both, so that no line between them is lost. A file that was rotated away is opened anew.
     """
-    if lines == 0:
-        return ""
-    with path.open("rb") as file:
-        at, data = file.seek(0, 2), b""
-        while at > 0 and data.count(b"\n") <= lines:
-            step = min(CHUNK, at)
-            at = file.seek(at - step)
-            data = file.read(step) + data
-    return b"".join(data.splitlines(keepends=True)[-lines:]).decode("utf-8", "replace")
-
-
-def follow(path: Path, out: TextIO, every_s: float = 0.2) -> None:
-    """Write what is appended to a file to `out`, for ever; a file that was rotated away is opened anew."""
     file = path.open("rb")
     try:
-        file.seek(0, 2)
-        while True:
+        _put(last_lines(file, lines), out)
+        while follow:
             data = file.read(CHUNK)
             if data:
-                out.write(data.decode("utf-8", "replace"))
-                out.flush()
-            elif _replaced(path, file.fileno(), file.tell()):
+                _put(data, out)
+            elif _replaced(path, file):
                 file.close()
                 file = path.open("rb")
             else:
@@ -47,9 +31,33 @@ def follow(path: Path, out: TextIO, every_s: float = 0.2) -> None:
         file.close()
 
 
-def _replaced(path: Path, number: int, position: int) -> bool:
+def last_lines(file: BinaryIO, lines: int) -> bytes:
+    """Return the last `lines` lines of an open file, read from its end, and leave it there.
+
+    Examples
+    --------
+    >>> from io import BytesIO
+    >>> [last_lines(BytesIO(b"one\\ntwo\\nthree\\n"), lines) for lines in (2, 0, 9)]
+    [b'two\\nthree\\n', b'', b'one\\ntwo\\nthree\\n']
+    """
+    end = file.seek(0, os.SEEK_END)
+    at, data = end, b""
+    while lines and at > 0 and data.count(b"\n") <= lines:
+        step = min(CHUNK, at)
+        at = file.seek(at - step)
+        data = file.read(step) + data
+    file.seek(end)
+    return b"".join(data.splitlines(keepends=True)[-lines:]) if lines else b""
+
+
+def _put(data: bytes, out: TextIO) -> None:
+    out.write(data.decode("utf-8", "replace"))
+    out.flush()
+
+
+def _replaced(path: Path, file: BinaryIO) -> bool:
     try:
         there = path.stat()
     except FileNotFoundError:
         return False
-    return there.st_ino != os.fstat(number).st_ino or there.st_size < position
+    return there.st_ino != os.fstat(file.fileno()).st_ino or there.st_size < file.tell()

@@ -69,8 +69,7 @@ def logs(
 ) -> None:
     """Print the log of a program; without NAME, the names there are."""
     from braid.adapters.environment import load
-    from cli.follow import follow as go_on
-    from cli.follow import last_lines
+    from cli.follow import print_log
 
     settings = load()
     names = sorted(path.stem for path in settings.logs.glob("*.log"))
@@ -80,11 +79,7 @@ def logs(
         return
     if name not in names:
         raise UsageError(f"logs: {settings.logs}: expected one of {', '.join(names) or 'none yet'}, got {name!r}")
-    path = settings.logs / f"{name}.log"
-    sys.stdout.write(last_lines(path, lines))
-    sys.stdout.flush()
-    if follow:
-        go_on(path, sys.stdout)
+    print_log(settings.logs / f"{name}.log", lines, sys.stdout, follow)
 
 
 def doctor(

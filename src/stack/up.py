@@ -131,6 +131,7 @@ def _start_all(
         for _, together in groupby(ordered, key=lambda program: program.order):
             _start_together(settings, list(together), before, report)
     except BaseException:
+        say("stopping what this run has started")
         _undo(settings, running, {program.name for program in missing})
         raise
 

@@ -53,7 +53,7 @@ def recorded_ports(path: Path) -> tuple[Ports, str] | None:
     try:
         record = json.loads(path.read_text("utf-8"))
         return Ports.of(record["ports"]), str(record["asked"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{path}: expected the ports of the last `braid up`, got {error!r}; remove it") from error
