@@ -160,9 +160,10 @@ class Follower:
             self._collect()
 
     def _loaded(self, stores: Stores, current: Current, through: int) -> Loaded:
-        declaration = generations.in_force(self.declared, stores.ledger, current)
+        cut = generations.cut_row(stores.ledger, current)
+        declaration = generations.in_force(self.declared, stores.ledger, cut)
         generation = generations.load(current, declaration, stores.generations)
-        fresh = tail.begin(declaration, generations.cut_row(stores.ledger, current))
+        fresh = tail.begin(declaration, cut)
         return Loaded(declaration, generation, self._followed(fresh, declaration, stores, through))
 
     def _collect(self) -> None:

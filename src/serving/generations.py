@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from braid.declaration import Declaration, parse
-from braid.errors import AuditFailed, LedgerError
+from braid import definitions
+from braid.declaration import Declaration
+from braid.errors import AuditFailed
 from braid.ledger import Current, LedgerRow, text_of
 from braid.ports import Generations, Ledger
 from braid.views import View
-
-ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,14 @@ def cut_row(ledger: Ledger, current: Current) -> LedgerRow:
     Raises
     ------
     AuditFailed
-        `current` names other offsets than that row: batch and speed would not meet.
+        `current` names other offsets or another definition than that row: batch and speed would not meet.
     """
     (row,) = ledger.rows(current.cut_seq - 1, current.cut_seq)
+    if row.definition != current.definition:
+        raise AuditFailed(
+            f"generation {current.gen}: expected the definition of ledger seq {row.seq}, {row.definition[:12]}, "
+            f"got {current.definition[:12]}; run the batch again"
+        )
     if dict(row.end) != dict(current.cut):
         raise AuditFailed(
             f"generation {current.gen}: expected its cut at the end of ledger seq {row.seq}, {text_of(row.end)}, "
@@ -52,26 +56,15 @@ def cut_row(ledger: Ledger, current: Current) -> LedgerRow:
     return row
 
 
-def in_force(declared: Declaration, ledger: Ledger, current: Current) -> Declaration:
-    """Return the declaration that decided a generation's numbers.
+def in_force(declared: Declaration, ledger: Ledger, cut: LedgerRow) -> Declaration:
+    """Return the declaration that decided the numbers of a generation cut at a ledger row.
 
     The file on disk serves when it decides the same numbers, so titles and paths may be edited at will; otherwise the
     text in the ledger does, whatever the file says.
 
     Raises
     ------
-    LedgerError
-        The ledger holds no text of that hash.
+    RangeRefused
+        The ledger holds no text of that definition.
     """
-    if declared.hash == current.definition:
-        return declared
-    through = current.cut_seq
-    while through >= 0:
-        after = max(through - ROWS_AT_ONCE, -1)
-        for row in reversed(ledger.rows(after, through)):
-            if row.text and row.definition == current.definition:
-                return parse(row.text, where=f"ledger seq {row.seq}")
-        through = after
-    raise LedgerError(
-        f"{declared.dataset}: expected the text of definition {current.definition[:12]} in the ledger, got none"
-    )
+    return declared if declared.hash == cut.definition else definitions.in_force(ledger, cut)
