@@ -1,0 +1,249 @@
+"""A whole running Braid for tests: services, streams and API of a folder of declarations, and an oracle that shares no code.
+
+The oracle reads the raw bytes that Kafka holds and recomputes with `json`, `Decimal` and plain loops.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from pathlib import Path
+
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+
+from braid.adapters.kafka import EventProducer
+from braid.declaration import Declaration, load_all
+from braid.settings import Settings
+from stack.status import statuses
+from tests.stack_fixture import names
+
+PATIENCE_S = 180
+
+
+@dataclass(frozen=True)
+class Record:
+    """A Kafka record: position, append time in microseconds UTC, raw bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    append_us: int
+    raw: bytes
+
+
+class Pipeline:
+    """One running Braid. `settings.root` names the folder whose datasets/ it runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.declared = load_all(settings.root / "datasets")
+        self.environ = names(BRAID_HOME=str(settings.home), BRAID_ROOT=str(settings.root))
+
+    # ---- doing -------------------------------------------------------------------------------------------------
+
+    def python(self, file: str, *arguments: str, **more) -> subprocess.CompletedProcess:
+        """Run one of the plain scripts to its end."""
+        command = [str(self.settings.python), str(self.settings.root / "src" / file), *arguments]
+        return subprocess.run(command, env=self.environ | self.settings.spark_env(), capture_output=True, text=True, check=False, **more)
+
+    def produce(self, *flags: str, dataset: str = "landcover") -> dict:
+        """Run the producer and return its summary."""
+        done = self.python("producer/kafka_producer.py", dataset, *flags, "--json", "--quiet", timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def batch(self, dataset: str = "landcover") -> None:
+        """Run one batch to its end."""
+        done = self.python("batch_layer/spark_batch.py", "--dataset", dataset, "--once", timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def send(self, topic: str, values: list, key=lambda _value: None) -> None:
+        """Send raw bytes, acknowledged."""
+        with EventProducer(self.settings.kafka_bootstrap) as producer:
+            deliveries = [producer.send(topic, key(value), value) for value in values]
+        assert all(d.is_done and d.exception is None for d in deliveries)
+
+    def kill(self, program: str) -> int:
+        """Send SIGKILL to a supervised program and return the pid it had."""
+        pid = self.pid(program)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def pid(self, program: str) -> int:
+        """Return the pid of a supervised program that runs."""
+        return next(s.pid for s in statuses(self.settings, []) if s.name == program and s.pid)
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+
+    def get(self, path: str, timeout_s: float = 10):
+        """Return the JSON of an API path."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.ports.api}{path}", timeout=timeout_s) as answer:
+            return json.load(answer)
+
+    def status(self, dataset: str = "landcover") -> dict:
+        """Return the API's status of a dataset."""
+        return {d["dataset"]: d for d in self.get("/api/v1/status")["datasets"]}[dataset]
+
+    def view(self, view: str, dataset: str = "landcover", **query: str) -> dict:
+        """Return a merged answer with its exact states."""
+        text = "&".join(f"{k}={v}" for k, v in ({"state": "1", "limit": "10000"} | query).items())
+        return self.get(f"/api/v1/datasets/{dataset}/views/{view}?{text}")
+
+    def eventually(self, what: str, ask, patience_s: float = PATIENCE_S):
+        """Return the first truthy answer of `ask`, asked until patience ends; errors of a store that is down are waited out."""
+        until, last = time.monotonic() + patience_s, None
+        while time.monotonic() < until:
+            try:
+                if last := ask():
+                    return last
+            except (OSError, KafkaError) as error:
+                last = error
+            time.sleep(0.1)
+        raise AssertionError(f"{what}: not within {patience_s} s; last: {last!r}")
+
+    def caught_up(self, dataset: str = "landcover", patience_s: float = PATIENCE_S) -> dict:
+        """Wait until the served head is the end of the log as Kafka has it now; return the status."""
+        found = self.eventually("the broker answers", lambda: self.ends(dataset), patience_s)
+        ends = {f"{t}:{p}": e for (t, p), e in found.items()}
+
+        def there():
+            status = self.status(dataset)
+            view = self.declared[dataset].views[0].name
+            meta = self.view(view, dataset)["meta"]
+            return status if meta["complete"] and meta["as_of"]["offsets"] == ends else None
+
+        return self.eventually(f"{dataset}: the answer covers {ends}", there, patience_s)
+
+    # ---- the log -------------------------------------------------------------------------------------------------
+
+    def _consumer(self) -> KafkaConsumer:
+        return KafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap, isolation_level="read_committed", enable_auto_commit=False)
+
+    def ends(self, dataset: str) -> dict:
+        """Return the end offset of every partition."""
+        consumer = self._consumer()
+        topic = self.declared[dataset].topics[0].name
+        found = consumer.end_offsets([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
+        consumer.close()
+        return {(p.topic, p.partition): end for p, end in found.items()}
+
+    def log(self, dataset: str = "landcover") -> list[Record]:
+        """Return every record of the dataset's topic, in ledger order."""
+        consumer, ends = self._consumer(), self.ends(dataset)
+        places = [TopicPartition(*p) for p in ends]
+        consumer.assign(places)
+        consumer.seek_to_beginning(*places)
+        records: list[Record] = []
+        while any(consumer.position(p) < ends[p.topic, p.partition] for p in places):
+            for batch in consumer.poll(1000).values():
+                records += [Record(r.topic, r.partition, r.offset, r.timestamp * 1000, r.value) for r in batch]
+        consumer.close()
+        return sorted(records, key=lambda r: (r.topic, r.partition, r.offset))
+
+
+# ---- the oracle ------------------------------------------------------------------------------------------------------
+
+
+def scaled(text: Decimal, scale: int) -> int:
+    """Return a decimal as a scaled integer, half-even."""
+    return int(text.scaleb(scale).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+
+
+def recompute(declaration: Declaration, view: str, records: list[Record], until: dict | None = None) -> dict:
+    """Return {(window start in µs, *keys): {measure: (n, sum, sumsq, min, max)}} of good records before `until`.
+
+    Parameters
+    ----------
+    records : in ledger order within each partition; those that are no good event are named by their dead letters
+        elsewhere and are passed over here
+    until : end offsets by "topic:partition"; None for all
+    """
+    topic, spec, seen, result = declaration.topics[0], declaration.view(view), set(), {}
+    for r in records:
+        if until is not None and r.offset >= until[f"{r.topic}:{r.partition}"]:
+            continue
+        event = good(r, declaration)
+        if event is None:
+            continue
+        at_us = instant_us(event[topic.event_time.field])
+        identity = tuple(instant_us(event[f]) if topic.fields[f].type == "time" else event[f] for f in topic.event_id)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        start = at_us // spec.window_us * spec.window_us if spec.window_us else 0
+        cell = result.setdefault((start, *(event[c] for c in spec.by)), {m.name: [] for m in spec.measures})
+        for m in spec.measures:
+            if event.get(m.of) is not None:
+                cell[m.name].append(scaled(Decimal(event[m.of]), m.scale))
+    return {place: {m: moments(xs) for m, xs in cell.items()} for place, cell in result.items()}
+
+
+def moments(xs: list[int]) -> tuple:
+    """Return (n, Σx, Σx², min, max) by plain sums."""
+    return len(xs), sum(xs), sum(x * x for x in xs), min(xs, default=None), max(xs, default=None)
+
+
+def good(record: Record, declaration: Declaration) -> dict | None:
+    """Return the event of a record that the tests meant as good: JSON with every required field."""
+    try:
+        event = json.loads(record.raw, parse_float=Decimal, parse_int=Decimal)
+    except (ValueError, TypeError):
+        return None
+    if not isinstance(event, dict) or event.get("_bad"):
+        return None
+    topic = declaration.topics[0]
+    return event if all(event.get(n) is not None for n, f in topic.fields.items() if not f.optional) else None
+
+
+def instant_us(text: str) -> int:
+    """Return an ISO time as microseconds UTC; a time without a zone is UTC."""
+    at = datetime.fromisoformat(text)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 10**6)
+
+
+def served(answer: dict, declaration: Declaration, view: str) -> dict:
+    """Return an answer's exact states in the oracle's form."""
+    spec, result = declaration.view(view), {}
+    for row in answer["data"]:
+        start = instant_us(row["window_start"]) if spec.window_us else 0
+        measures = row["state"]["measures"]
+        result[start, *(row[c] for c in spec.by)] = {
+            m.name: (
+                int(measures[m.name]["n"]), int(measures[m.name]["sum"]), int(measures[m.name]["sumsq"]),
+                measures[m.name]["min"], measures[m.name]["max"],
+            )
+            for m in spec.measures
+        }  # fmt: skip
+    return result
+
+
+def check_views(pipeline: Pipeline, dataset: str = "landcover") -> dict:
+    """Assert that every merged view equals the recompute of the log up to its as_of; return the last answer's meta."""
+    records, declaration = pipeline.log(dataset), pipeline.declared[dataset]
+    meta = {}
+    for spec in declaration.views:
+        answer = pipeline.view(spec.name, dataset)
+        meta = answer["meta"]
+        assert meta["complete"], meta
+        assert served(answer, declaration, spec.name) == recompute(declaration, spec.name, records, meta["as_of"]["offsets"])
+    return meta
+
+
+def root_with(folder: Path, checkout: Path, datasets: dict[str, str]) -> Path:
+    """Make a root whose datasets/ holds these YAML texts and whose everything else is the checkout's."""
+    folder.mkdir(parents=True)
+    for part in ("src", "infrastructure", "dashboard", "data", "pyproject.toml"):
+        (folder / part).symlink_to(checkout / part)
+    for inner in ("datasets", "cql"):
+        (folder / inner).mkdir()
+    for name, text in datasets.items():
+        (folder / "datasets" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder

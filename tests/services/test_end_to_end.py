@@ -1,0 +1,280 @@
+"""The promises, on the real stack: from CSV and hand-typed records to the API, through crashes, copies and publications.
+
+One running Braid serves all tests here, with two declared datasets, so that what one test leaves behind (dead
+letters, late events, a second generation) is in the way of the next, as it would be in life.
+"""
+
+import dataclasses
+import json
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cassandra.cluster import Cluster
+from pyhive import hive
+
+from stack.layers import layers
+from stack.services import services
+from stack.supervisor import Supervisor
+from stack.up import up
+from tests.services.pipeline import Pipeline, check_views, instant_us, recompute, root_with, served
+
+CHECKOUT = Path(__file__).parents[2]
+
+WEATHER = """
+dataset: weather
+topic: weather.readings
+event_id: [station]
+event_time: {field: taken, zone: Europe/Paris}
+fields:
+  station: {type: string}
+  region:  {type: string}
+  sky:     {type: string, values: [clear, cloudy]}
+  taken:   {type: time}
+  celsius: {type: decimal, scale: 2, min: -90, max: 60}
+  gust:    {type: integer, min: 0, optional: true}
+views:
+  by_minute:
+    by: [region, sky]
+    window: 1 minute
+    measures: {temperature: {of: celsius, stats: [mean, min, max]}, gust: {of: gust, stats: [n, max]}}
+  by_region:
+    by: [region]
+    window: all
+    measures: {temperature: {of: celsius, stats: [mean, min, max]}, gust: {of: gust, stats: [n, max]}}
+api:
+  /api/weather: {view: by_minute, newest_window: true}
+"""
+
+
+@pytest.fixture(scope="module")
+def braid(stack, tmp_path_factory):
+    """Yield a Braid with the streams of land cover and of a dataset that exists in YAML alone, and the API."""
+    landcover = (CHECKOUT / "datasets" / "landcover.yaml").read_text(encoding="utf-8")
+    # published by hand here, so that a test knows when
+    landcover = landcover.replace("batch: {every: 10 minutes}", "batch: {every: 30 days}")
+    root = root_with(tmp_path_factory.mktemp("end") / "root", CHECKOUT, {"landcover": landcover, "weather": WEATHER})
+    settings = dataclasses.replace(stack, root=root)
+
+    def programs(chosen):
+        return [*services(chosen), *(p for p in layers(chosen, ["landcover", "weather"]) if not p.name.startswith("batch-"))]
+
+    yield Pipeline(up(settings, programs))
+    up(stack)  # what is not asked for any more is stopped
+
+
+def test_land_cover_goes_from_csv_to_every_view_exactly(braid):
+    for limit in ("1000", "3000"):  # the second adds 2,000 and re-sends 1,000
+        summary = braid.produce("--start", "2026-01-01T00:00:00Z", "--every", "10s", "--limit", limit, "--rate", "3000")
+        assert summary["acknowledged"] == int(limit)
+        braid.caught_up()
+    status = braid.caught_up()
+    assert (status["counts"]["good"], status["counts"]["copies"]) == (3000, 1000)
+    check_views(braid)
+    rows = braid.get("/api/realtime/ndvi")
+    assert {"class_name", "ndvi_avg", "ndvi_stddev", "window_start", "n"} <= rows[0].keys()
+    assert len(rows) == len({r["class_name"] for r in rows}) == 6
+
+
+def test_alerts_are_judged_against_the_history_before_their_micro_batch(braid):
+    alerts = braid.get("/api/anomalies")
+    assert alerts, "3,000 patches hold outliers beyond two sigma"
+    assert {"class_name", "timestamp", "image_id", "ndvi_mean", "ndvi_min", "ndvi_max"} <= alerts[0].keys()
+    assert all(abs(a["z"]) > 2 for a in alerts)
+    assert [a["timestamp"] for a in alerts] == sorted((a["timestamp"] for a in alerts), reverse=True)
+    assert braid.status()["counts"]["alerts"] >= len(alerts)
+
+
+def test_cassandra_shows_finished_committed_numbers(braid):
+    with Cluster([braid.settings.cassandra_host], port=braid.settings.cassandra_port, protocol_version=5) as cluster:
+        session = cluster.connect("landcover")
+        rows = {(r.class_name, r.window_start): r for r in session.execute("SELECT * FROM realtime_ndvi_by_class")}
+        anomalies = list(session.execute("SELECT * FROM anomaly_alerts"))
+    answer = braid.view("realtime_ndvi_by_class")["data"]
+    assert len(rows) == len(answer)
+    for row in answer:
+        shown = next(r for (c, at), r in rows.items() if c == row["class_name"] and instant_us(f"{at.isoformat()}Z") == instant_us(row["window_start"]))
+        assert (shown.n, shown.ndvi_avg, shown.ndvi_min, shown.ndvi_max) == (row["n"], row["ndvi_avg"], row["ndvi_min"], row["ndvi_max"])
+    assert len(anomalies) == braid.status()["counts"]["alerts"]
+
+
+BAD = {
+    b"\xff\xfe{}": "UTF-8",
+    b"": "no value",
+    b'{"image_id": "cut sho': "JSON",
+    b"[1, 2]": "JSON object",
+    b'"text"': "JSON object",
+    "NaN": "ndvi_mean",
+    "Infinity": "ndvi_mean",
+    '"0.5"': "ndvi_mean",
+    "1.5": "ndvi_mean",
+    "1e-1": "ndvi_mean",
+}
+
+
+def event(n: int, at: str = "2026-02-01T00:00:00Z", **changed: str) -> bytes:
+    """Return a good land-cover event as text, with fields replaced by raw JSON text."""
+    fields = {
+        "image_id": f'"hand-{n}"', "class_name": '"red soil"', "timestamp": f'"{at}"', "ndvi_mean": "0.1",
+        "ndvi_std": "0.01", "ndvi_min": "0.05", "ndvi_max": "0.2",
+    } | changed  # fmt: skip
+    return ("{" + ", ".join(f'"{k}": {v}' for k, v in fields.items()) + "}").encode()
+
+
+def test_each_bad_record_is_a_dead_letter_with_its_own_reason_and_the_next_good_one_counts(braid):
+    before = braid.status()["counts"]
+    future = (time.time_ns() // 10**9) + 3600
+    bad = [raw if isinstance(raw, bytes) else event(1, ndvi_mean=raw, _bad="1") for raw in BAD]
+    expected = list(BAD.values())
+    more = [
+        (event(2, image_id='"  "', _bad="1"), "image_id"),
+        (event(3, image_id="null", _bad="1"), "image_id"),
+        (event(4, class_name='"ocean"', _bad="1"), "class_name"),
+        (event(5, at="yesterday", _bad="1"), "timestamp"),
+        (event(6, at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(future)), _bad="1"), "timestamp"),
+        (event(7, image_id='"' + "x" * 1_000_000 + '"', _bad="1"), "image_id"),
+    ]
+    bad += [raw for raw, _ in more]
+    expected += [word for _, word in more]
+    good = [
+        event(10), event(11, at="2025-12-15T00:00:00Z"), event(10),  # 30 days late, and a copy
+        event(12, ndvi_mean="0.1234565"), event(13, ndvi_mean="0.1234575"),  # ties, half-even: …456 and …458
+    ]  # fmt: skip
+    braid.send("image-events", [*bad, *good])
+    status = braid.caught_up()
+    after = status["counts"]
+    assert after["dead"] - before["dead"] == len(bad)
+    assert (after["good"] - before["good"], after["copies"] - before["copies"]) == (4, 1)
+    check_views(braid)
+    with Cluster([braid.settings.cassandra_host], port=braid.settings.cassandra_port, protocol_version=5) as cluster:
+        letters = list(cluster.connect("landcover").execute("SELECT * FROM dead_letters"))
+    # records without a key went to any partition: match by the bytes
+    for raw, word in zip(bad, expected, strict=True):
+        (found,) = [letter for letter in letters if (letter.raw or b"") == raw[:4096]]
+        assert word in found.reason, (raw[:60], found.reason)
+
+
+def test_a_dataset_is_one_yaml_file(braid):
+    declaration = braid.declared["weather"]
+    rows = [
+        {"station": f"s{n}", "region": ["north", "south", "ünïted"][n % 3], "sky": ["clear", "cloudy"][n % 2],
+         "taken": f"2026-03-{1 + n % 3:02d}T10:{n % 60:02d}:{n * 7 % 60:02d}", "celsius": float(n % 40) - 12.25} | ({"gust": n} if n % 4 else {})
+        for n in range(400)
+    ]  # fmt: skip
+    braid.send("weather.readings", [json.dumps(r).encode() for r in rows + rows[:50]])
+    status = braid.caught_up("weather")
+    assert (status["counts"]["good"], status["counts"]["copies"], status["counts"]["dead"]) == (400, 50, 0)
+    records = braid.log("weather")
+    for spec in declaration.views:
+        found = served(braid.view(spec.name, "weather"), declaration, spec.name)
+        # Paris is an hour ahead of UTC in March: the declared zone of times written without one
+        expected = {(at and at - 3600 * 10**6, *key): cell for (at, *key), cell in recompute(declaration, spec.name, records).items()}
+        assert found == expected
+    assert {"region", "sky", "temperature_mean", "gust_max", "window_start"} <= braid.get("/api/weather")[0].keys()
+    braid.batch("weather")
+    answer = braid.eventually("generation 1", lambda: (a := braid.view("by_region", "weather"))["meta"]["as_of"]["generation"] == 1 and a)
+    assert served(answer, declaration, "by_region") == recompute(declaration, "by_region", records)
+
+
+def test_no_answer_is_ever_wrong_while_a_generation_is_published_under_load(braid):
+    """A poller records every answer through two publications; each must equal the recompute at its own as_of."""
+    answers, done = [], threading.Event()
+
+    def poll():
+        while not done.is_set():
+            for view in ("realtime_ndvi_by_class", "landcover_aggregates", "spectral_by_class"):
+                answers.append((view, braid.view(view)))
+            time.sleep(0.05)
+
+    def load_events():
+        for n in range(40):
+            if done.is_set():
+                return
+            braid.produce("--start", f"2026-02-{1 + n % 20:02d}T00:00:00Z", "--every", "61s", "--limit", "150", "--rate", "150")
+
+    threads = [threading.Thread(target=f) for f in (poll, load_events)]
+    for thread in threads:
+        thread.start()
+    try:
+        braid.batch()
+        braid.batch()
+        braid.eventually("generation 2", lambda: braid.view("landcover_aggregates")["meta"]["as_of"]["generation"] >= 2)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    braid.caught_up()
+    records, declaration = braid.log(), braid.declared["landcover"]
+    generations = {a["meta"]["as_of"]["generation"] for _, a in answers}
+    assert generations >= {0, 1}, "the poller must have seen the publication"
+    expected = {}
+    for view, answer in answers:
+        assert answer["meta"]["complete"], answer["meta"]
+        at = (view, json.dumps(answer["meta"]["as_of"]["offsets"], sort_keys=True))
+        if at not in expected:
+            expected[at] = recompute(declaration, view, records, answer["meta"]["as_of"]["offsets"])
+        assert served(answer, declaration, view) == expected[at], at
+    assert len(expected) > 20
+    check_views(braid)
+
+
+def test_hive_holds_the_generation_that_is_served(braid):
+    answer = braid.view("landcover_aggregates", layer="batch")
+    generation = answer["meta"]["as_of"]["generation"]
+    with hive.connect(braid.settings.hive_host, braid.settings.hive_port, database="landcover") as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT class_name, n, ndvi_avg, ndvi_stddev, ndvi_min, ndvi_max FROM landcover_aggregates")
+        rows = {r[0]: r[1:] for r in cursor.fetchall()}
+        cursor.execute(f"SELECT class_name, ndvi__sum, ndvi__sumsq FROM landcover_aggregates__gen WHERE gen = {generation}")
+        states = {r[0]: (int(r[1]), int(r[2])) for r in cursor.fetchall()}
+    for row in answer["data"]:
+        n, *finished = rows[row["class_name"]]
+        assert int(n) == row["n"]
+        assert finished == [row["ndvi_avg"], row["ndvi_stddev"], row["ndvi_min"], row["ndvi_max"]]
+        exact = row["state"]["measures"]["ndvi"]
+        assert states[row["class_name"]] == (int(exact["sum"]), int(exact["sumsq"]))
+    stats = braid.get("/api/batch/class-stats")
+    assert {"class_name", "avg", "stddev", "min", "max"} <= stats[0].keys()
+
+
+@pytest.mark.parametrize("victim", ["speed-landcover", "kafka", "cassandra"])
+def test_after_kill_9_under_load_everything_comes_back_by_itself_exactly(braid, victim):
+    start = {"speed-landcover": "2026-04-01", "kafka": "2026-04-02", "cassandra": "2026-04-03"}[victim]
+    good = braid.status()["counts"]["good"]
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(braid.produce, "--start", f"{start}T00:00:00Z", "--limit", "4000", "--rate", "200")
+        braid.eventually("the load is counted", lambda: braid.status()["counts"]["good"] > good)
+        old = braid.kill(victim)
+        assert sent.result()["acknowledged"] == 4000
+    braid.caught_up()
+    assert braid.pid(victim) != old
+    check_views(braid)
+
+
+def test_a_lost_checkpoint_and_a_second_sending_change_no_answer(braid):
+    before = {v.name: served(braid.view(v.name), braid.declared["landcover"], v.name) for v in braid.declared["landcover"].views}
+    good = braid.status()["counts"]["good"]
+    keeper = Supervisor.of(braid.settings)
+    keeper.stop(["speed-landcover"])
+    for checkpoint in (braid.settings.home / "speed" / "landcover").glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    keeper.start("speed-landcover")
+    braid.produce("--start", "2026-01-01T00:00:00Z", "--every", "10s", "--limit", "3000", "--rate", "3000")
+    status = braid.caught_up()
+    assert status["counts"]["good"] == good
+    assert status["counts"]["copies"] >= 3000
+    after = {v.name: served(braid.view(v.name), braid.declared["landcover"], v.name) for v in braid.declared["landcover"].views}
+    assert after == before
+
+
+def test_stopping_in_order_is_quick_and_leaves_no_child(braid):
+    pid = braid.pid("speed-weather")
+    keeper = Supervisor.of(braid.settings)
+    keeper.stop(["speed-weather"])
+    assert not Path(f"/proc/{pid}").exists()
+    text = (braid.settings.logs / "speed-weather.log").read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in text
+    keeper.start("speed-weather")
