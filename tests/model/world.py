@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from braid import ledger, views
+from braid import definitions, ledger, views
 from braid.adapters import memory
 from braid.errors import BraidError, CutPassedHead, Gap
 from braid.ledger import Current, Offsets, Range
@@ -499,7 +499,7 @@ def copy_of(file: memory.MemorySeenIds) -> memory.MemorySeenIds:
     return deepcopy(file)
 
 
-_parsed = cache(start.parse)
+_parsed = cache(definitions.parse)
 
 
 def run(seed: int, profile: Profile | None = None) -> Counter[str]:
@@ -507,7 +507,7 @@ def run(seed: int, profile: Profile | None = None) -> Counter[str]:
     world = World(seed, profile or Profile())
     try:
         # the text in the ledger never changes here, and reading it anew takes as long as ten micro-batches
-        with patch.object(start, "parse", _parsed), patch.object(ledger, "ROWS_PER_FRAGMENT_BUCKET", 8):
+        with patch.object(definitions, "parse", _parsed), patch.object(ledger, "ROWS_PER_FRAGMENT_BUCKET", 8):
             world.play()
     except Wrong as wrong:
         raise Wrong(f"seed {seed}, turn {world.turn}: {wrong}") from wrong
