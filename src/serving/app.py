@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from flask import Flask, Response, g, request, send_from_directory
 from flask_compress import Compress
 
+from braid.adapters import environment
+from braid.errors import BraidError, SettingsError
 from braid.settings import Settings
 from serving import problems, routes
 from serving.problems import Problem
@@ -95,14 +100,30 @@ def _around(app: Flask) -> None:
         return response
 
 
-def main() -> None:
-    """Become gunicorn: this file is what is started, from any folder (`python src/serving/app.py`)."""
-    source = str(Path(__file__).resolve().parents[1])
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Become gunicorn; returns only when that cannot be.
+
+    This file is what is started, from any folder: `python src/serving/app.py`, or `braid serve`.
+    """
+    about = "Serve the API and the dashboard on the two loopback ports of the settings, in the foreground."
+    argparse.ArgumentParser("braid serve", description=about).parse_args(arguments)
+    try:
+        ports = environment.load().ports
+        if not (ports.api and ports.dashboard):
+            raise SettingsError("BRAID_PORTS=free: expected ports that were chosen, got none yet; run `braid up` first")
+    except BraidError as error:
+        print(f"braid: {error}", file=sys.stderr)  # noqa: T201 - the one line that a person reads
+        return error.exit_code
+    _become_gunicorn()
+
+
+def _become_gunicorn() -> NoReturn:
+    here = Path(__file__).resolve()
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(here.parents[1]), os.environ.get("PYTHONPATH"))))
     # a new process image: the folder of this file, first on the path of a script, is then no longer on it
-    config = str(Path(__file__).resolve().with_name("gunicorn_conf.py"))
+    config = str(here.with_name("gunicorn_conf.py"))
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", config, "serving.server:app()"])  # noqa: S606
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,9 +1,12 @@
 """The edge: parameters, problems, headers, status, probes and files."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from serving.app import main
 from tests.unit.serving_world import World, client_of, ride, step
 
 BASE = "/api/v1/datasets/rides"
@@ -223,3 +226,29 @@ def test_the_dashboard_is_served_without_inline_code(client: Any) -> None:
     ):
         with client.get(path) as file:
             assert file.mimetype == kind
+
+
+def test_starting_without_chosen_ports_says_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("os.execv", lambda *_: pytest.fail("became gunicorn"))
+    for name in [name for name in os.environ if name.startswith("BRAID_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("BRAID_HOME", str(tmp_path))
+    monkeypatch.setenv("BRAID_PORTS", "free")
+    assert main([]) == 2
+    expected = "braid: BRAID_PORTS=free: expected ports that were chosen, got none yet; run `braid up` first\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_it_becomes_gunicorn_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _, argv: became.append(argv))
+    monkeypatch.setenv("BRAID_HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.chdir(tmp_path)
+    main([])
+    (argv,) = became
+    assert argv[1:3] == ["-m", "gunicorn"] and argv[-1] == "serving.server:app()"
+    assert Path(argv[4]).is_file()
+    assert os.environ["PYTHONPATH"].endswith(f"src{os.pathsep}/elsewhere")
