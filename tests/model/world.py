@@ -507,7 +507,11 @@ def run(seed: int, profile: Profile | None = None) -> Counter[str]:
     world = World(seed, profile or Profile())
     try:
         # the text in the ledger never changes here, and reading it anew takes as long as ten micro-batches
-        with patch.object(definitions, "parse", _parsed), patch.object(ledger, "ROWS_PER_FRAGMENT_BUCKET", 8):
+        with (
+            patch.object(definitions, "parse", _parsed),
+            patch.object(start, "parse", _parsed, create=True),
+            patch.object(ledger, "ROWS_PER_FRAGMENT_BUCKET", 8),
+        ):
             world.play()
     except Wrong as wrong:
         raise Wrong(f"seed {seed}, turn {world.turn}: {wrong}") from wrong
