@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BraidError as error:
         print(f"braid: {error}", file=sys.stderr)  # noqa: T201 - the one line that a person reads
         return error.exit_code
-    _become_gunicorn()
+    return _become_gunicorn()
 
 
 def _become_gunicorn() -> NoReturn:
