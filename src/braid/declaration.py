@@ -197,8 +197,9 @@ class Declaration:
         return {a.name: a for a in self.alerts}[name]
 
     def finest(self, view: ViewSpec) -> ViewSpec:
-        """Return the view whose fragments are the tail of `view`: the first that is at least as fine, or itself."""
-        return next((v for v in self.views if v.name != view.name and _finer(v, view)), view)
+        """Return the view whose fragments are the tail of `view`: the first finer one that no view is finer than, or itself."""
+        finer = [v for v in self.views if _finer(v, view)]
+        return next((v for v in finer if not any(_finer(w, v) for w in self.views)), view)
 
     @property
     def fragment_views(self) -> tuple[ViewSpec, ...]:
@@ -237,10 +238,13 @@ def duration_us(text: str) -> int:
     return int(found[1]) * _UNITS_US[found[2]]
 
 
+def _length_us(text: object) -> object:
+    # a bare number has no unit: taken as it is, 600 would be 600 microseconds
+    return duration_us(text if isinstance(text, str) else "")
+
+
 def _window_us(text: object) -> object:
-    if text == "all":
-        return 0
-    return duration_us(text) if isinstance(text, str) else text
+    return 0 if text == "all" else _length_us(text)
 
 
 def _name(text: object) -> object:
@@ -285,7 +289,7 @@ class _EventTime(_Strict):
 
 
 class _Batch(_Strict):
-    every: Annotated[int, BeforeValidator(_window_us), Bounded(ge=10**6)]
+    every: Annotated[int, BeforeValidator(_length_us)]
 
 
 class _Measure(_Strict):
@@ -296,7 +300,7 @@ class _Measure(_Strict):
 class _View(_Strict):
     title: str = ""
     by: Annotated[Names, Bounded(min_length=1, max_length=8)]
-    window: Annotated[int, BeforeValidator(_window_us), Bounded(ge=0)]
+    window: Annotated[int, BeforeValidator(_window_us)]
     measures: Annotated[dict[Name, _Measure], Bounded(min_length=1)]
     rename: dict[Name, Name] = {}
 
@@ -450,6 +454,12 @@ def _first_problem(reader: _Reader, error: ValidationError) -> DeclarationError:
     for pydantic, plain in (
         ("valid tuple", "list"),
         ("a valid dictionary or instance of _EventTime", "'append' or {field: …, zone: …}"),
+        ("Value should have at least 1 item after validation, not 0", "at least one item"),
+        ("Dictionary should have at least 1 item after validation, not 0", "at least one key"),
+        ("String should match pattern", "text that matches"),
+        ("greater than or equal to", "at least"),
+        ("less than or equal to", "at most"),
+        ("greater than", "more than"),
     ):
         message = message.replace(pydantic, plain)
     return reader.error(path, message, _shown(problem["input"]))
@@ -578,7 +588,14 @@ class _Checked:
                 raise self.reader.error((*path, "rename", old), f"one of {', '.join(sorted(plain))}", f"'{old}'")
         names = [*view.by, *(column for column, _, _ in view.finished)]
         for column in names:
-            if names.count(column) > 1 or column in _RESERVED:
+            if column in _RESERVED:
+                raise self.reader.error(
+                    path,
+                    "columns that Braid does not use itself",
+                    f"'{column}'",
+                    "use rename, or name the measure differently",
+                )
+            if names.count(column) > 1:
                 raise self.reader.error(
                     path,
                     "columns of different names",
