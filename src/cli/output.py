@@ -11,7 +11,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 # rich obeys NO_COLOR and drops colours when it is not on a terminal
 STYLES = {"ok": "green", "RUNNING": "green", "warn": "yellow", "STARTING": "yellow", "BACKOFF": "yellow"}
-BAD = ("fail", "FATAL", "DOWN", "EXITED", "STOPPED")
+BAD = ("fail", "FATAL", "DOWN", "LOST", "EXITED", "STOPPED")
 
 
 def progress(text: str) -> None:

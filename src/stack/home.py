@@ -10,6 +10,7 @@ from braid.adapters.lock import exclusive
 from braid.errors import HomeUnusable
 from braid.settings import MARK, Settings
 
+PATIENCE_S = 20.0
 FOLDERS = ("kafka", "cassandra", "hive", "spark/tmp", "logs", "run/programs", "run/tmp", "speed", "warehouse")
 
 
@@ -58,15 +59,15 @@ def marked(settings: Settings) -> list[psutil.Process]:
     return found
 
 
-def end(processes: list[psutil.Process], say: Callable[[str], None], patience_s: float = 20.0) -> None:
-    """Ask processes to end, and kill those that have not after `patience_s` seconds."""
+def end(processes: list[psutil.Process], say: Callable[[str], None]) -> None:
+    """Ask processes to end, and kill those that have not after some seconds."""
     for process in processes:
         try:
             say(f"ending {process.name()} (pid {process.pid}), left by an earlier run")
             process.terminate()
         except psutil.NoSuchProcess:
             continue
-    _, alive = psutil.wait_procs(processes, timeout=patience_s)
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE_S)
     for process in alive:
         try:
             process.kill()

@@ -123,7 +123,10 @@ def resolve(settings: Settings, jar_set: str, target: Path, say: Say, running: l
     if process.wait() != 0:
         lines = [line.strip() for line in log.read_text("utf-8").splitlines() if "::" in line or "ERROR" in line]
         reason = next((line.strip(":= \t") for line in lines if "not found" in line or "ERROR" in line), "see the log")
-        raise StackError(f"jars: {jar_set}: Ivy ended with {process.returncode}: {reason}; log: {log}")
+        raise StackError(
+            f"jars: {jar_set}: Ivy ended with {process.returncode} at {settings.maven}: {reason}; log: {log};"
+            " is it reachable? BRAID_MAVEN names another repository"
+        )
 
 
 def _fetch(

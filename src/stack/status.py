@@ -7,9 +7,10 @@ from pathlib import Path
 
 import psutil
 
-from braid.settings import Settings
+from braid.settings import MARK, Settings
+from stack import home
 from stack.programs import Program
-from stack.supervisor import Supervisor
+from stack.supervisor import State, Supervisor
 
 TAIL_LINES = 8
 
@@ -20,7 +21,8 @@ class ProgramStatus:
 
     Attributes
     ----------
-    state : supervisor's word, `DOWN` without a supervisor, `FATAL` also when the listener gave up
+    state : supervisor's word; `DOWN` without a supervisor, `LOST` when the process runs on without it; `FATAL` also
+        when the listener gave up
     ports : {what: port}
     uptime_s, memory_mb : of the running process and its children; 0 when it is not
     detail : why it is down, and the last lines of its log when it was given up
@@ -43,21 +45,23 @@ def statuses(settings: Settings, programs: list[Program]) -> list[ProgramStatus]
     """Return the status of each program, in the order given, then of others that supervisor knows."""
     running = Supervisor.of(settings)
     states = running.states() if running else {}
+    lost = {} if running else {process.environ()[MARK]: process.pid for process in home.marked(settings)}
     ports = {program.name: dict(program.ports) for program in programs}
     names = [*ports, *(name for name in states if name not in ports)]
-    found: list[ProgramStatus] = []
-    for name in names:
-        state = states.get(name)
-        gave_up = _gave_up(settings, name)
-        if state is None:
-            found.append(ProgramStatus(name, "DOWN", 0, ports.get(name, {}), 0, 0, ""))
-            continue
-        down = state.state in {"FATAL", "BACKOFF"} or (gave_up and state.state != "RUNNING")
-        detail = f"{gave_up or state.detail}\n{tail(settings.logs / f'{name}.log')}" if down else ""
-        word = "FATAL" if gave_up and state.state != "RUNNING" else state.state
-        age = int(time.time()) - state.started_s if state.pid else 0
-        found.append(ProgramStatus(name, word, state.pid, ports.get(name, {}), age, _memory_mb(state.pid), detail))
-    return found
+    return [_status(settings, name, states.get(name), lost.get(name, 0), ports.get(name, {})) for name in names]
+
+
+def _status(settings: Settings, name: str, state: State | None, lost: int, ports: dict[str, int]) -> ProgramStatus:
+    if state is None:
+        detail = "its supervisor is gone; `braid up` ends it and starts it anew" if lost else ""
+        return ProgramStatus(name, "LOST" if lost else "DOWN", lost, ports, 0, _memory_mb(lost), detail)
+    gave_up = _gave_up(settings, name) if state.state != "RUNNING" else None
+    down = gave_up or state.state in {"FATAL", "BACKOFF"}
+    detail = f"{gave_up or state.detail}\n{tail(settings.logs / f'{name}.log')}" if down else ""
+    age = int(time.time()) - state.started_s if state.pid else 0
+    return ProgramStatus(
+        name, "FATAL" if gave_up else state.state, state.pid, ports, age, _memory_mb(state.pid), detail
+    )
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
 
 from braid.errors import NotReady, StackError
 from braid.settings import MARK, Settings
@@ -28,6 +28,7 @@ SUPERVISOR = "supervisord"
 LISTENER = "giveup"
 # sun_path holds 104 bytes on the smallest system, and supervisor adds its pid while it binds
 SOCKET_BYTES = 90
+ANSWER_S = 10.0
 GOING = {"STARTING", "RUNNING", "STOPPING"}
 HERE = Path(__file__).parent
 
@@ -75,7 +76,8 @@ def start_daemon(settings: Settings) -> None:
     ------
     StackError : it ended with an error; its words are in the text
     """
-    _own_folder(socket_path(settings).parent)
+    if socket_path(settings).parent != settings.run:
+        _own_folder(socket_path(settings).parent)
     done = subprocess.run(
         [str(settings.python), "-m", "supervisor.supervisord", "-c", str(settings.run / "supervisord.conf")],
         env={**os.environ, "BRAID_HOME": str(settings.home), MARK: SUPERVISOR},
@@ -96,8 +98,27 @@ def start_daemon(settings: Settings) -> None:
         time.sleep(0.05)
 
 
+class _Impatient(UnixStreamHTTPConnection):  # type: ignore[misc]  # supervisor ships no types
+    """A connection that does not wait for ever: a stopped supervisord still takes connections."""
+
+    def connect(self) -> None:
+        """Connect, and bound every later wait."""
+        super().connect()
+        self.sock.settimeout(ANSWER_S)
+
+
 class _OneQuestion(SupervisorTransport):  # type: ignore[misc]  # supervisor ships no types
     """A connection per question: nothing is left open, and threads may share it."""
+
+    def __init__(self, socketfile: str) -> None:
+        super().__init__(None, None, f"unix://{socketfile}")
+        self._socketfile = socketfile
+        self._get_connection = self._open
+
+    def _open(self) -> _Impatient:
+        connection = _Impatient("localhost")
+        connection.socketfile = self._socketfile
+        return connection
 
     def request(self, *arguments: Any, **named: Any) -> Any:
         """Ask, and close."""
@@ -111,7 +132,7 @@ class Supervisor:
     """The running supervisord of one home."""
 
     def __init__(self, settings: Settings) -> None:
-        transport = _OneQuestion(None, None, f"unix://{socket_path(settings)}")
+        transport = _OneQuestion(str(socket_path(settings)))
         self._rpc: Any = ServerProxy("http://127.0.0.1", transport)
         self._settings = settings
 

@@ -150,6 +150,7 @@ def test_programs_survive_their_killed_supervisor_and_the_next_up_ends_them(here
     assert psutil.pid_exists(orphan)
     (found,) = [check for check in examine(here) if check.name == "supervisor"]
     assert found.verdict == "warn" and f"(pid {orphan})" in found.detail
+    assert [(one.state, one.pid) for one in statuses(here, [program])] == [("LOST", orphan)]
     said: list[str] = []
     up(here, lambda _: [program], say=said.append)
     assert any(f"(pid {orphan})" in line for line in said)
@@ -162,6 +163,16 @@ def test_down_ends_programs_whose_supervisor_was_killed(here: Settings):
     os.kill(int((here.run / "supervisord.pid").read_text()), signal.SIGKILL)
     assert down(here) is True
     assert not psutil.pid_exists(orphan)
+
+
+def test_a_stopped_supervisor_is_replaced(here: Settings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(supervisor, "ANSWER_S", 0.5)
+    monkeypatch.setattr(home, "PATIENCE_S", 1.0)
+    started(here, python("one", FOREVER))
+    before = int((here.run / "supervisord.pid").read_text())
+    os.kill(before, signal.SIGSTOP)
+    started(here, python("one", FOREVER))
+    assert int((here.run / "supervisord.pid").read_text()) != before and not psutil.pid_exists(before)
 
 
 def test_a_stale_pid_file_is_told_and_replaced(here: Settings):
