@@ -86,8 +86,8 @@ def own(records: list[tuple[int, Event]], counted: list[tuple[int, Event]], afte
         held.setdefault(seq, []).append(event)
     counts = {
         seq: Counts(
-            len(events), len(by_seq.get(seq, [])), sum(e.reason is not None for e in events),
-            sum(e.id64 for e in by_seq.get(seq, [])) % 2**64,
+            records=len(events), good=len(by_seq.get(seq, [])), dead=sum(e.reason is not None for e in events),
+            fp=sum(e.id64 for e in by_seq.get(seq, [])) % 2**64,
         )
         for seq, events in held.items()
         if seq > after
