@@ -17,7 +17,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from braid import sql
 from braid.adapters import durable
-from braid.adapters.master import MANIFEST, Cut, Master, topic_folder
+from braid.adapters.files import tally
+from braid.adapters.master import MANIFEST, TALLY, Cut, Master, Tally, tally_text, topic_folder
 from braid.declaration import Declaration, Topic
 from braid.errors import Gap
 from braid.ledger import LedgerRow, Offsets, Range
@@ -54,8 +55,9 @@ def steps(
         for number, run in enumerate(runs(rows)):
             _write(spark, topic, run, read, stage / topic_folder(topic.name) / f"run-{number}")
     yield "parquet"
-    records = _check(spark, declaration, rows, stage)
+    found = _check(declaration, rows, stage)
     _tidy(stage)
+    (stage / TALLY).write_text(tally_text(found), encoding="utf-8")
     cut = Cut(
         dataset=declaration.dataset,
         after=rows[0].seq - 1,
@@ -63,7 +65,7 @@ def steps(
         start=rows[0].range.start,
         end=last.end,
         definition=declaration.hash,
-        records=records,
+        records=sum(records for records, _ in found.values()),
         previous=before[0].digest if before else "",
         files=durable.sums(stage),
     )
@@ -153,24 +155,18 @@ def _seqs(spark: SparkSession, topic: Topic, run: Sequence[LedgerRow]) -> DataFr
     return spark.createDataFrame(found, "seq BIGINT, part INT, bin BIGINT, first BIGINT, until BIGINT")
 
 
-def _check(spark: SparkSession, declaration: Declaration, rows: Sequence[LedgerRow], stage: Path) -> int:
+def _check(declaration: Declaration, rows: Sequence[LedgerRow], stage: Path) -> Tally:
     """Compare the records of every seq with the ledger, as they were written; return how many there are."""
-    found: dict[int, int] = {}
-    for topic in declaration.topics:
-        files = [str(p) for p in sorted((stage / topic_folder(topic.name)).rglob("*.parquet"))]
-        if files:
-            frame = spark.read.schema(columns(topic)).parquet(*files)
-            for seq, records in frame.groupBy("seq").count().collect():
-                found[seq] = found.get(seq, 0) + records
+    found = tally(stage.rglob("*.parquet"))
     for row in rows:
-        expected = row.range.size - row.absent
-        if found.get(row.seq, 0) != expected:
+        expected, got = row.range.size - row.absent, found.get(row.seq, (0, 0))[0]
+        if got != expected:
             raise Gap(
                 f"{declaration.dataset}: ledger seq {row.seq}: expected {expected} records to archive "
-                f"({row.range.size} offsets, {row.absent} absent), got {found.get(row.seq, 0)} from Kafka; "
+                f"({row.range.size} offsets, {row.absent} absent), got {got} from Kafka; "
                 "nothing was archived: compare the topic with the ledger"
             )
-    return sum(found.values())
+    return found
 
 
 def _tidy(stage: Path) -> None:

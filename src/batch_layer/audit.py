@@ -30,12 +30,12 @@ _FIELDS = ("n", "sum", "sumsq", "min", "max")
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the batch layer found in the offsets of one seq: all records, the good (each id once), the dead, Σ hash64."""
+    """What the batch layer found in the offsets of one seq: all records, the good (each id once), Σ of their hash64, the dead."""
 
     records: int = 0
     good: int = 0
-    dead: int = 0
     fp: int = 0
+    dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from batch_layer.archive import columns
 from batch_layer.audit import Counts, Own
 from braid import sql, views
-from braid.adapters.master import Cut, Master
+from braid.adapters.master import Cut, Master, Tally
 from braid.aggregates import Moments, State
 from braid.declaration import Declaration, Topic, ViewSpec
 from braid.views import Key, View
@@ -50,7 +50,6 @@ def recompute(
     after : ledger seq of the served cut: later rows are also kept apart, by seq
     """
     _parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
-    records = _records(spark, after)
     counted = spark.sql(sql.dedupe(declaration, declaration.topics, _PARSED))
     counted = counted.selectExpr(*_needed(declaration), f"IF(seq > {after}, seq, 0L) AS f_{_SEQ}")
     counted.persist(StorageLevel.MEMORY_AND_DISK).createOrReplaceTempView(_COUNTED)
@@ -60,7 +59,7 @@ def recompute(
             by_seq = _fold(spark, declaration, spec)
             states[spec.name] = views.merge_views(by_seq.values())
             own[spec.name] = {seq: view for seq, view in by_seq.items() if seq > 0}
-        counts = _counts(spark, records)
+        good = _good(spark, declaration, own)
     finally:
         counted.unpersist()
     for spec in declaration.views:
@@ -68,6 +67,8 @@ def recompute(
         if spec.name != fine.name:
             states[spec.name] = views.coarsen(states[fine.name], fine, spec)
     ordered = {spec.name: states[spec.name] for spec in declaration.views}
+    tally = _tally(spark, declaration, master, [cut for cut in cuts if cut.seq > after])
+    counts = {seq: Counts(n, *good.get(seq, (0, 0)), dead) for seq, (n, dead) in tally.items() if seq > after}
     return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts))
 
 
@@ -110,24 +111,28 @@ def _needed(declaration: Declaration) -> list[str]:
     return ["topic", "event_us", "id64", *sorted(fields)]
 
 
-def _records(spark: SparkSession, after: int) -> dict[int, tuple[int, int]]:
-    """Return (all records, dead ones) of every seq after the served cut."""
+def _tally(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> Tally:
+    """Return all records and the dead ones of every seq of some cuts: as archived, when it was by this declaration."""
+    if all(cut.definition == declaration.hash for cut in cuts):
+        return master.tally(cuts)
+    after = min(cut.after for cut in cuts)
     found = spark.sql(f"SELECT seq, count(*), count(reason) FROM {_PARSED} WHERE seq > {after} GROUP BY seq").collect()
     return {seq: (records, dead) for seq, records, dead in found}
 
 
-def _counts(spark: SparkSession, records: Mapping[int, tuple[int, int]]) -> dict[int, Counts]:
-    """Return what every seq after the served cut holds, with the events that count there."""
+def _good(
+    spark: SparkSession, declaration: Declaration, own: Mapping[str, Mapping[int, View]]
+) -> dict[int, tuple[int, int]]:
+    """Return (n, fp) of the events that count in every seq: from a view of all topics when there is one."""
+    topics = {topic.name for topic in declaration.topics}
+    for spec in declaration.fragment_views:
+        if topics <= set(spec.topics):
+            return {seq: views.totals(view) for seq, view in own[spec.name].items()}
     found = spark.sql(
         f"SELECT f_{_SEQ}, count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) "
         f"FROM {_COUNTED} WHERE f_{_SEQ} > 0 GROUP BY 1"
     ).collect()
-    good = {seq: (n, _fp(hi, lo)) for seq, n, hi, lo in found}
-    return {seq: Counts(total, *_good(good.get(seq, (0, 0)), dead)) for seq, (total, dead) in records.items()}
-
-
-def _good(good: tuple[int, int], dead: int) -> tuple[int, int, int]:
-    return good[0], dead, good[1]
+    return {seq: (n, _fp(hi, lo)) for seq, n, hi, lo in found}
 
 
 def _fold(spark: SparkSession, declaration: Declaration, spec: ViewSpec) -> dict[int, dict[tuple[int, Key], State]]:

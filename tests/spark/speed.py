@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from braid import ledger as chain
 from braid import records, views
-from braid.adapters.memory import FixedClock, MemoryCatalogue, MemoryFragments, MemoryLedger, MemoryLog
+from braid.adapters.memory import FixedClock, MemoryCatalogue, MemoryFragments, MemoryLedger, MemoryLog, Record
 from braid.declaration import Declaration
 from braid.ledger import Current, LedgerRow, Range
 from braid.views import Fragment, View, totals
@@ -21,11 +23,14 @@ NOW_US = 1_780_000_000_000_000
 class Speed:
     """Counts a log in memory, micro-batch by micro-batch, as the protocol says."""
 
-    def __init__(self, declaration: Declaration, seed: int = 1, partitions: int = 2) -> None:
+    def __init__(self, declaration: Declaration, seed: int = 1, partitions: int = 2, **stores: Any) -> None:
+        """Stand before an empty topic; `stores` may be real ones: log, ledger, fragments."""
         self.declaration = declaration
         self.topic = declaration.topics[0]
         self.random = random.Random(seed)
-        self.log, self.ledger, self.fragments = MemoryLog(), MemoryLedger(), MemoryFragments()
+        self.log = stores.get("log") or MemoryLog()
+        self.ledger = stores.get("ledger") or MemoryLedger()
+        self.fragments = stores.get("fragments") or MemoryFragments()
         self.catalogue, self.clock = MemoryCatalogue(), FixedClock(NOW_US)
         self.log.create(self.topic.name, partitions)
         names = [self.topic.name]
@@ -40,20 +45,32 @@ class Speed:
     def send(self, count: int) -> None:
         """Append records: most good, some late, some copies of older ones, some no record of the dataset, some holes."""
         for _ in range(count):
-            kind = self.random.random()
-            if kind < 0.08 and self.sent:
-                value: bytes | None = self.random.choice(self.sent)
-            elif kind < 0.12:
-                value = self.random.choice(
-                    [b"", None, b"[1]", b'{"image_id": 7}', b"\xff\xfe", self.record(ndvi_mean="2.5")]
-                )
-            else:
-                value = self.record()
-                self.sent.append(value)
-            partition = self.random.randrange(len(self.log.latest([self.topic.name])))
-            if kind > 0.97:
-                self.log.skip(self.topic.name, partition)
-            self.log.send(self.topic.name, partition, value, NOW_US + len(self.sent))
+            self.append(*self.next())
+
+    def next(self) -> tuple[bytes | None, bool]:
+        """Return the next record's value, and whether an offset without a record comes before it."""
+        kind = self.random.random()
+        if kind < 0.08 and self.sent:
+            value: bytes | None = self.random.choice(self.sent)
+        elif kind < 0.12:
+            value = self.random.choice(
+                [b"", None, b"[1]", b'{"image_id": 7}', b"\xff\xfe", self.record(ndvi_mean="2.5")]
+            )
+        else:
+            value = self.record()
+            self.sent.append(value)
+        return value, kind > 0.97
+
+    def append(self, value: bytes | None, after_a_hole: bool) -> None:
+        """Append one record to some partition."""
+        partition = self.random.randrange(len(self.log.latest([self.topic.name])))
+        if after_a_hole:
+            self.log.skip(self.topic.name, partition)
+        self.log.send(self.topic.name, partition, value, NOW_US + len(self.sent))
+
+    def held(self, wanted: Range) -> Iterator[Record]:
+        """Yield the records of a range, in ledger order."""
+        return self.log.read(wanted)
 
     def record(self, **changed: str) -> bytes:
         """Return one record; its numbers are texts, so that none passes through a float."""
@@ -77,7 +94,7 @@ class Speed:
         latest = self.log.latest(names)
         end = {p: min(latest[p], head.end[p] + (some or 10**9)) for p in latest}
         wanted = Range(head.end, end)
-        found = [(r, records.parse(self.topic, r.value, r.append_us)) for r in self.log.read(wanted)]
+        found = [(r, records.parse(self.topic, r.value, r.append_us)) for r in self.held(wanted)]
         good = [event for _, event in found if isinstance(event, records.Event)]
         fresh = []
         for event in good:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -218,6 +218,20 @@ class FileGenerations:
 
     def _manifest_path(self, gen: int) -> Path:
         return self.path / f"gen={gen}.json"
+
+
+def tally(paths: Iterable[Path]) -> dict[int, tuple[int, int]]:
+    """Return how many records Parquet files of the master hold by seq, all and dead: by another reader than Spark."""
+    found: dict[int, tuple[int, int]] = {}
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["seq", "reason"]):
+            counts = pa.Table.from_batches([batch]).group_by("seq").aggregate([([], "count_all"), ("reason", "count")])
+            for seq, records, dead in zip(
+                *(counts[c].to_pylist() for c in ("seq", "count_all", "reason_count")), strict=True
+            ):
+                before = found.get(seq, (0, 0))
+                found[seq] = (before[0] + records, before[1] + dead)
+    return found
 
 
 def _location(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 A folder holds the records of the ledger rows after the cut before it, up to and with its own seq, as Parquet files by
 topic, and a `manifest.json`: the range, the definition that parsed it, the sha256 of every file, and the sha256 of the
-manifest before it. So the newest manifest vouches for all of them, as the ledger's head does for the ledger.
+manifest before it; and a `tally.json` of how many records each ledger row has in it. So the newest manifest vouches for all of them, as the ledger's head does for the ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from braid import ledger
 from braid.adapters import durable
@@ -20,7 +20,8 @@ from braid.adapters.durable import FileSum
 from braid.errors import MasterRefused
 from braid.ledger import LedgerRow, Offsets
 
-MANIFEST = "manifest.json"
+MANIFEST, TALLY = "manifest.json", "tally.json"
+Tally: TypeAlias = Mapping[int, tuple[int, int]]  # by seq: all records, and the dead ones among them
 FORMAT = 1
 
 
@@ -132,6 +133,14 @@ class Master:
         prefix = topic_folder(topic) + "/"
         return [self.path / c.folder / name for c in cuts for name in sorted(c.files) if name.startswith(prefix)]
 
+    def tally(self, cuts: Sequence[Cut]) -> dict[int, tuple[int, int]]:
+        """Return how many records, and how many dead ones, some cuts hold of each seq; their files were checked."""
+        found: dict[int, tuple[int, int]] = {}
+        for cut in cuts:
+            held = json.loads((self.path / cut.folder / TALLY).read_text(encoding="utf-8"))
+            found |= {int(seq): (records, dead) for seq, (records, dead) in held.items()}
+        return found
+
     def _read(self, seq: int) -> Cut:
         path = self.path / f"cut={seq}" / MANIFEST
         try:
@@ -142,6 +151,11 @@ class Master:
         if cut.text() != text or (cut.dataset, cut.seq) != (self.dataset, seq):
             raise MasterRefused(f"{path}: expected a manifest of {self.dataset} cut {seq} as written, got other text")
         return cut
+
+
+def tally_text(tally: Tally) -> str:
+    """Return the text of a cut's tally."""
+    return json.dumps({str(seq): list(counts) for seq, counts in sorted(tally.items())})
 
 
 def _cut_of(plain: dict[str, Any]) -> Cut:

@@ -1,0 +1,198 @@
+"""Batch runs as processes of their own, on a real Kafka, Cassandra, Hive and Spark.
+
+The speed layer's side is counted by plain loops (`tests/spark/speed.py`) into the real stores, so that what a
+generation must hold is known from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from batch_layer import schedule
+from braid.adapters import cassandra, hive, kafka
+from braid.adapters.files import FileGenerations
+from braid.adapters.hive import HiveCatalogue, HiveGenerations
+from braid.adapters.memory import Record
+from braid.aggregates import finish
+from braid.declaration import Declaration, load
+from braid.ledger import Current, Range
+from braid.settings import Settings
+from tests.spark.speed import Speed
+from tests.stack_fixture import names
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class RealSpeed(Speed):
+    """Counts what a real Kafka holds into a real Cassandra."""
+
+    def __init__(
+        self, settings: Settings, declaration: Declaration, log: kafka.KafkaLog, stores: cassandra.Stores
+    ) -> None:
+        self.settings = settings
+        super().__init__(declaration, log=log, ledger=stores.ledger, fragments=stores.fragments)
+
+    def send(self, count: int) -> None:
+        with kafka.EventProducer(self.settings.kafka_bootstrap) as producer:
+            for _ in range(count):
+                producer.send(self.topic.name, None, self.next()[0] or b"", self.random.randrange(2))
+
+    def held(self, wanted: Range) -> Iterator[Record]:
+        for r in kafka.newest(self.settings.kafka_bootstrap, self.topic.name, 10**9):
+            place = (self.topic.name, r.partition)
+            if wanted.start[place] <= r.offset < wanted.end[place]:
+                yield Record(self.topic.name, r.partition, r.offset, r.append_us, r.value)
+
+
+@dataclass
+class Batch:
+    """A dataset of its own on the shared stack."""
+
+    settings: Settings
+    declaration: Declaration
+    speed: RealSpeed
+    connection: hive.Hive
+
+    def command(self, *flags: str) -> list[str]:
+        file = REPOSITORY / "src" / "batch_layer" / "spark_batch.py"
+        return [str(self.settings.python), str(file), "--dataset", self.declaration.dataset, *flags]
+
+    def environ(self) -> dict[str, str]:
+        here = {"BRAID_HOME": str(self.settings.home), "BRAID_ROOT": str(self.settings.root)}
+        return names(**here) | self.settings.spark_env()
+
+    def run(self, *flags: str) -> dict:
+        done = subprocess.run(
+            self.command("--json", *flags), env=self.environ(), capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    def killed_after(self, step: str) -> None:
+        """Start a run and kill it without a chance to tidy up, right after a step."""
+        with subprocess.Popen(self.command(), env=self.environ(), stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if f" s  {step}: " in line:
+                    process.kill()
+                    break
+            process.stderr.read()
+            assert process.wait() == -signal.SIGKILL
+
+    def check_served(self) -> Current:
+        """Files and Hive hold the truth as of the served cut."""
+        current = self.speed.ledger.current()
+        files = FileGenerations(self.settings.warehouse_dir, self.declaration)
+        stored = HiveGenerations(self.connection, self.declaration)
+        for spec in self.declaration.views:
+            truth = self.speed.truth[current.cut_seq][spec.name]
+            assert files.view(current, spec) == stored.view(current, spec) == truth
+        return current
+
+    def selected(self) -> set[int | None]:
+        """Return the generations that Hive's plain names select."""
+        catalogue = HiveCatalogue(self.connection, self.declaration)
+        return {catalogue.served(spec) for spec in self.declaration.views}
+
+
+@pytest.fixture
+def batch(stack: Settings, tmp_path: Path) -> Iterator[Batch]:
+    name = f"batch_{uuid.uuid4().hex[:8]}"
+    for folder in ("src", "infrastructure"):
+        (tmp_path / folder).symlink_to(REPOSITORY / folder)
+    (tmp_path / "datasets").mkdir()
+    text = (REPOSITORY / "datasets" / "landcover.yaml").read_text("utf-8")
+    text = text.replace("dataset: landcover", f"dataset: {name}").replace("image-events", name)
+    (tmp_path / "datasets" / f"{name}.yaml").write_text(text, "utf-8")
+    declaration = load(tmp_path / "datasets" / f"{name}.yaml")
+    settings = replace(stack, root=tmp_path)
+    with (
+        kafka.KafkaLog(settings.kafka_bootstrap) as log,
+        cassandra.connect(settings) as store,
+        hive.connect(settings) as connection,
+    ):
+        store.apply_schema(declaration)
+        speed = RealSpeed(settings, declaration, log, store.stores(declaration))
+        yield Batch(settings, declaration, speed, connection)
+        connection.rows(f"DROP DATABASE IF EXISTS {name} CASCADE", "cleaning up")
+
+
+def test_runs_publish_the_truth_whatever_killed_the_one_before(batch: Batch) -> None:
+    speed = batch.speed
+    speed.send(400)
+    for some in (1, 60, 1000):
+        speed.count(some)
+    summary = batch.run()
+    assert (summary["gen"], summary["cut_seq"], summary["audited"]) == (1, 3, {"checked": 3, "unaudited": []})
+    assert batch.check_served().gen == 1
+    assert batch.selected() == {1}
+    for step in ("parquet", "partition_added", "published"):
+        speed.send(50)
+        speed.count()
+        before = speed.ledger.current().gen
+        batch.killed_after(step)
+        assert (batch.check_served().gen > before) == (step == "published"), step
+    assert batch.selected() == {1}  # the run that was killed last had published, but not yet told Hive
+    summary = batch.run()
+    assert (summary["published"], len(summary["repaired"])) == (False, 3)
+    assert batch.selected() == {batch.check_served().gen}
+    speed.send(50)
+    speed.count()
+    assert batch.run()["cut_seq"] == 7
+    assert batch.selected() == {batch.check_served().gen}
+
+
+def test_people_and_programs_read_the_generation_in_hive(batch: Batch) -> None:
+    batch.speed.send(100)
+    batch.speed.count()
+    batch.run()
+    name = f"{batch.declaration.dataset}.landcover_aggregates"
+    found = batch.connection.rows(f"SELECT class_name, n, ndvi_avg FROM {name} ORDER BY class_name", "reading")
+    truth = batch.speed.truth[1]["landcover_aggregates"]
+    assert found == [
+        (key[0], state.n, finish(state.measures[0], "mean", 6)) for (_, key), state in sorted(truth.items())
+    ]
+
+
+def test_the_bare_line_of_spark_submit_runs(batch: Batch) -> None:
+    batch.speed.send(40)
+    batch.speed.count()
+    submit = [str(batch.settings.spark_home / "bin" / "spark-submit"), *batch.command("--json")[1:]]
+    done = subprocess.run(submit, env=batch.environ(), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1])["gen"] == batch.check_served().gen == 1
+
+
+def test_a_schedule_runs_when_it_is_due_and_holds_no_jvm_between(batch: Batch) -> None:
+    batch.speed.send(40)
+    batch.speed.count()
+    folder = batch.settings.home / "batch" / batch.declaration.dataset
+    with subprocess.Popen(
+        batch.command("--every", "2 seconds"), env=batch.environ(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if "nothing new:" in line:  # the second run
+                    break
+            process.stderr.close()
+            me = psutil.Process(process.pid)
+            while me.children():
+                psutil.wait_procs(me.children(), timeout=60)
+            assert "schedule.py" in " ".join(me.cmdline())
+            assert me.memory_info().rss < 100e6
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+    planned, last = schedule.read(folder / schedule.NEXT), schedule.read(folder / schedule.LAST)
+    assert planned and last and planned["next_us"] == last["started_us"] + 2_000_000
+    assert batch.check_served().gen == 1
