@@ -1,13 +1,14 @@
 """`braid demo`: the whole pipeline once, on the real stack, from files to an answer; then what to look at.
 
-It may be run again, and interrupted and run again. The history has fixed event times, so a second run sends copies,
-which change no answer; only the newest hour is new.
+It may be run again, and interrupted and run again. The history has yesterday's times, so a second run on the same day
+sends copies, which change no answer; only the newest hour is new.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,16 +21,16 @@ from rich.table import Table
 
 from braid.declaration import Declaration, ViewSpec
 from braid.errors import BraidError, NotReady, UnknownDataset
+from braid.instants import iso
 from braid.settings import LOOPBACK, Settings
 from cli.programs import programs
 from stack.status import statuses
 from stack.up import Started, up
 
-_HISTORY = ("--start", "2026-01-01T00:00:00Z", "--every", "10s", "--limit", "all", "--rate", "3000")
-_LATE = ("--start", "2025-12-31T20:00:00Z", "--every", "20s", "--limit", "500", "--rate", "2000")
-_LIVE = ("--start", "now-1h", "--every", "7s", "--limit", "500", "--rate", "500")
 _PATIENCE_S = 180.0
 _ASK_EVERY_S = 0.2
+
+_DAY_S = 86_400
 
 Produce = Callable[[list[str]], int]
 
@@ -54,22 +55,38 @@ def run(
     declaration = _shown(settings, declared, dataset)
     name = declaration.dataset
     began = time.monotonic()
+    history, late, live = _portions(time.time())
     say.rule("[bold]1/5 the stack: Kafka, Cassandra, HiveServer2, a stream and a batch schedule per dataset, the API")
     settings = up(settings, programs, say=say.print, report=_reporter(say))
     api = f"http://{LOOPBACK}:{settings.ports.api}"
     say.rule("[bold]2/5 history: the sample data, with times in the past, sent to Kafka")
-    _send(produce, name, _HISTORY, say)
+    _send(produce, name, history, say)
     status = _caught_up(api, name, say)
     say.rule("[bold]3/5 batch: archive, recompute, audit against the stream, publish")
     _batch(settings, name)
     say.rule("[bold]4/5 more: late events (older than the history) and the last hour, after the cut")
-    _send(produce, name, _LATE, say)
-    _send(produce, name, _LIVE, say)
+    _send(produce, name, late, say)
+    _send(produce, name, live, say)
     status = _caught_up(api, name, say)
     say.rule("[bold]5/5 what each layer holds")
     _print_layers(api, declaration, status)
     _print_answer(api, declaration)
     _print_ways_in(settings, declaration, api, began)
+
+
+def _portions(now_s: float) -> tuple[list[str], list[str], list[str]]:
+    """Return the producer's flags for the history, the late events and the last hour.
+
+    Parameters
+    ----------
+    now_s : Unix seconds; only its day decides the first two, so that a second run on a day repeats them
+    """
+    midnight = int(now_s) // _DAY_S * _DAY_S
+    yesterday, evening_before = (iso((midnight - s) * 10**6) for s in (_DAY_S, _DAY_S + 4 * 3600))
+    history = ["--start", yesterday, "--every", "10s", "--limit", "all", "--rate", "3000"]
+    late = ["--start", evening_before, "--every", "20s", "--limit", "500", "--rate", "2000"]
+    live = ["--start", "now-1h", "--every", "7s", "--limit", "500", "--rate", "500"]
+    return history, late, live
 
 
 def _shown(settings: Settings, declared: Mapping[str, Declaration], dataset: str | None) -> Declaration:
@@ -91,7 +108,7 @@ def _reporter(say: Console) -> Callable[[Started], None]:
     return report
 
 
-def _send(produce: Produce, dataset: str, flags: tuple[str, ...], say: Console) -> None:
+def _send(produce: Produce, dataset: str, flags: list[str], say: Console) -> None:
     say.print(f"  $ braid produce {dataset} {' '.join(flags)}")
     if produce([dataset, *flags]):
         raise BraidError("demo: the producer failed; its lines above say why")
@@ -142,7 +159,7 @@ def _caught_up(api: str, dataset: str, say: Console) -> dict[str, Any]:
 
 
 def _print_layers(api: str, declaration: Declaration, status: Mapping[str, Any]) -> None:
-    out = Console()
+    out = _out()
     table = Table("layer", "where", "holds")
     head, generation = status["head"], status["generation"]
     table.add_row(
@@ -179,7 +196,7 @@ def _print_answer(api: str, declaration: Declaration) -> None:
     answers = {layer: ask(f"{url}?layer={layer}&state=1") for layer in ("batch", "speed", "merged")}
     key = tuple(answers["merged"]["data"][0][column] for column in spec.by)
     measure = spec.measures[0]
-    out = Console()
+    out = _out()
     table = Table(
         f"{spec.name}: {', '.join(key)}",
         "n",
@@ -205,12 +222,21 @@ def _print_answer(api: str, declaration: Declaration) -> None:
     )
 
 
+def _out() -> Console:
+    """Return a console on stdout that keeps tables and commands whole where there is no terminal."""
+    return (
+        Console(highlight=False, soft_wrap=True)
+        if sys.stdout.isatty()
+        else Console(highlight=False, soft_wrap=True, width=140)
+    )
+
+
 def _columns(spec: ViewSpec) -> list[tuple[str, Any, str]]:
     return [c for c in spec.finished if c[1] is spec.measures[0]]
 
 
 def _print_ways_in(settings: Settings, declaration: Declaration, api: str, began: float) -> None:
-    out = Console(highlight=False)
+    out = _out()
     out.print(f"\n[bold]Look[/]   http://{LOOPBACK}:{settings.ports.dashboard}/  (the dashboard)")
     paths = [p.path for p in declaration.api]
     paths += [
