@@ -23,7 +23,6 @@ from typing import Literal
 from braid.errors import SettingsError
 
 LOOPBACK = "127.0.0.1"
-MAVEN_CENTRAL = "https://repo1.maven.org/maven2/"
 SMALL_BELOW_BYTES = 12 * 10**9
 KNOWN = ("BRAID_HOME", "BRAID_ROOT", "BRAID_CACHE", "BRAID_PORTS", "BRAID_MEMORY", "BRAID_MAVEN")
 # Set by the supervisor in its children, so that a later `braid` recognises them; nobody configures it.
@@ -152,7 +151,7 @@ class Settings:
     python : the interpreter that runs Braid; Spark's workers use it too
     spark_home : folder of the pyspark package
     java_home : a Java 17, or None when none was found
-    maven : address of the Maven repository
+    maven : address of the Maven repository; empty: Maven Central
     """
 
     home: Path
@@ -164,7 +163,7 @@ class Settings:
     python: Path
     spark_home: Path
     java_home: Path | None = None
-    maven: str = MAVEN_CENTRAL
+    maven: str = ""
 
     @classmethod
     def of(
@@ -179,7 +178,7 @@ class Settings:
         recorded: Ports | None = None,
         recorded_mode: str = "standard",
         java_home: Path | None = None,
-        maven: str = MAVEN_CENTRAL,
+        maven: str = "",
     ) -> "Settings":
         """Build settings from BRAID_* names; other names are passed over (XDG_CACHE_HOME excepted).
 
@@ -207,7 +206,7 @@ class Settings:
             python=python,
             spark_home=spark_home,
             java_home=java_home,
-            maven=(names.get("BRAID_MAVEN") or maven).rstrip("/") + "/",
+            maven=names.get("BRAID_MAVEN") or maven,
         )
 
     def with_ports(self, ports: Ports) -> "Settings":

@@ -124,8 +124,8 @@ def resolve(settings: Settings, jar_set: str, target: Path, say: Say, running: l
         lines = [line.strip() for line in log.read_text("utf-8").splitlines() if "::" in line or "ERROR" in line]
         reason = next((line.strip(":= \t") for line in lines if "not found" in line or "ERROR" in line), "see the log")
         raise StackError(
-            f"jars: {jar_set}: Ivy ended with {process.returncode} at {settings.maven}: {reason}; log: {log};"
-            " is it reachable? BRAID_MAVEN names another repository"
+            f"jars: {jar_set}: Ivy ended with {process.returncode}: {reason}; log: {log};"
+            f" is {_source(settings)} reachable? BRAID_MAVEN names another repository"
         )
 
 
@@ -138,7 +138,7 @@ def _fetch(
         if whole(final, shas):
             return
         started = time.monotonic()
-        say(f"{jar_set}: fetching {len(shas)} jars from {urlsplit(settings.maven).hostname}")
+        say(f"{jar_set}: fetching {len(shas)} jars from {_source(settings)}")
         aside = final.with_name(f".{final.name}.{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         try:
@@ -164,11 +164,16 @@ def _ivy_command(settings: Settings, jar_set: str, ivy: Path, target: Path) -> l
     types = ["jar", "bundle", "maven-plugin"]
     return [
         str(require_java(settings) / "bin" / "java"),
-        *("-XX:+UseSerialGC", f"-Dbraid.maven={settings.maven}", *proxy_options(dict(os.environ))),
+        *("-XX:+UseSerialGC", f"-Dbraid.resolver={'mirror' if settings.maven else 'central'}"),
+        *(f"-Dbraid.maven={settings.maven.rstrip('/')}/", *proxy_options(dict(os.environ))),
         *("-cp", str(jar), "org.apache.ivy.Main", "-settings", str(settings.local / "ivy" / "settings.xml")),
         *("-cache", str(ivy), "-ivy", str(settings.local / "ivy" / f"{jar_set}.xml"), "-confs", "default"),
         *("-types", *types, "-retrieve", f"{target}/[artifact]-[revision](-[classifier]).[ext]"),
     ]
+
+
+def _source(settings: Settings) -> str:
+    return urlsplit(settings.maven).hostname or "Maven Central"
 
 
 def proxy_options(environ: dict[str, str]) -> list[str]:

@@ -183,10 +183,10 @@ def test_load_reads_this_machine_and_the_record(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "url"),
     [
-        ("<settings/>", "https://repo1.maven.org/maven2/"),
+        ("<settings/>", ""),
         ("<mirror><mirrorOf>central</mirrorOf><url> http://m/x </url></mirror>", "http://m/x"),
-        ("<mirror><mirrorOf>spring</mirrorOf><url>http://m/x</url></mirror>", "https://repo1.maven.org/maven2/"),
-        ("<!-- <mirror><mirrorOf>*</mirrorOf><url>http://m/x</url></mirror> -->", "https://repo1.maven.org/maven2/"),
+        ("<mirror><mirrorOf>spring</mirrorOf><url>http://m/x</url></mirror>", ""),
+        ("<!-- <mirror><mirrorOf>*</mirrorOf><url>http://m/x</url></mirror> -->", ""),
     ],
 )
 def test_the_users_own_maven_mirror_is_obeyed(tmp_path: Path, text: str, url: str):

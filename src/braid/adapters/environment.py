@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from braid.errors import MissingPrerequisite, SettingsError
-from braid.settings import MAVEN_CENTRAL, Ports, Settings
+from braid.settings import Ports, Settings
 
 JAVA_WANTED = 17
 
@@ -141,7 +141,7 @@ def install_command(what: str) -> str:
         if any(os.access(Path(folder) / tool, os.X_OK) for folder in folders if folder):
             admin = "" if tool == "brew" or os.geteuid() == 0 else "sudo "
             return f"{admin}{tool} {VERBS.get(tool, 'install')} {package}"
-    return "https://adoptium.net/temurin/releases/?version=17" if what == "java" else "your system's chromium package"
+    return "your system's package of a Java 17 runtime" if what == "java" else "your system's chromium package"
 
 
 def _spark_home() -> Path:
@@ -153,14 +153,14 @@ def _spark_home() -> Path:
 
 
 def _maven_mirror(path: Path) -> str:
-    """Return the mirror of Maven Central that the user's own Maven settings name, if any."""
+    """Return the mirror of Maven Central that the user's own Maven settings name; empty when there is none."""
     try:
         text = re.sub(r"<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL)
     except OSError:
-        return MAVEN_CENTRAL
+        return ""
     for mirror in re.findall(r"<mirror>(.*?)</mirror>", text, re.DOTALL):
         of = re.search(r"<mirrorOf>\s*([^<]+?)\s*</mirrorOf>", mirror)
         url = re.search(r"<url>\s*([^<]+?)\s*</url>", mirror)
         if of and url and {"*", "central", "external:*"} & set(of[1].split(",")):
             return url[1]
-    return MAVEN_CENTRAL
+    return ""
