@@ -36,8 +36,10 @@ def in_ledger_order(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda r: (r.seq, r.topic, r.partition, r.offset))
 
 
-def counted(records: Iterable[Record]) -> list[Record]:
-    """Reject first, dedupe second: of the good records the first of each id, in ledger order."""
+def counted(records: Iterable[Record], *, by_id: bool = True) -> list[Record]:
+    """Reject first, dedupe second: of the good records the first of each id, in ledger order; or all of them."""
+    if not by_id:
+        return [r for r in in_ledger_order(records) if not r.dead]
     met = set()
     result = []
     for r in in_ledger_order(records):

@@ -69,10 +69,11 @@ def archive(stores: Stores, events: dict[int, list[Event | None]], cut: LedgerRo
 
 def first_of_each_id(records: Iterable[tuple[int, Event]]) -> list[tuple[int, Event]]:
     """Reject first, dedupe second, in ledger order, by the id itself and not by its hash."""
-    met: dict[int | None, tuple[int, Event]] = {}
+    met: dict[object, tuple[int, Event]] = {}
     for seq, event in sorted(records, key=lambda r: (r[0], r[1].partition, r[1].offset)):
         if event.reason is None:
-            met.setdefault(event.name, (seq, event))
+            place = (event.partition, event.offset)
+            met.setdefault(event.name if DECLARATION.dedupe == "by_id" else place, (seq, event))
     return list(met.values())
 
 

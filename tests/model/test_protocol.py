@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
+from contextlib import ExitStack
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
+from braid.declaration import parse
 from speed_layer import start
-from tests.model import runs
+from tests.model import batch, events, oracle, runs
+from tests.model import world as worlds
 from tests.model.events import DECLARATION, TOPIC
 from tests.model.stores import Fuse, Stores
-from tests.model.world import Driver, Profile, World
+from tests.model.world import Driver, Profile, World, run
 
 SEEDS = int(os.environ.get("MODEL_SEEDS", "2000"))
 FIRST = int(os.environ.get("MODEL_FIRST", "0"))
@@ -62,6 +67,19 @@ EXPECTED = (
     *("LostRace", "RangeRefused", "Gap", "ConcurrentUpdate", "batch published", "batch LostRace", "batch job killed"),
     *("deleted by retention", "created again"),
 )
+
+
+def test_a_dataset_that_is_not_deduplicated_counts_every_copy() -> None:
+    every = parse(DECLARATION.text.replace("dataset: model", "dataset: model\ndedupe: none"))
+    assert every.dedupe == "none"
+    with ExitStack() as stack:
+        for module in (events, oracle, batch, worlds):
+            stack.enter_context(patch.object(module, "DECLARATION", every))
+        told: Counter[str] = Counter()
+        for seed in range(25):
+            told += run(seed, Profile())
+    assert told["crash in a write"]
+    assert told["rebuild"]
 
 
 # ---- one fault at a time -------------------------------------------------------------------------------------------
