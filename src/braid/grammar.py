@@ -49,9 +49,6 @@ STRING = f'"{TEXT}"'
 INTEGER = rf"-?+(?:0|{NONZERO}{DIGIT}*+)"
 NUMBER = rf"{INTEGER}(?:\.{DIGIT}++)?+(?:[eE][-+]?+{DIGIT}++)?+"
 TOKEN = rf"(?:{SPACE}++|{STRING}|{NUMBER}|true|false|null|[\[\]{{}}:,])"
-CONTAINER = (
-    r"\[(?:[sv](?:,[sv])*+)?+\]|\{(?:s:[sv](?:,s:[sv])*+)?+\}"  # over s (string) and v (value): see docs/records.md
-)
 NOT_A_NUMBER = "-?+(?:NaN|Infinity)"
 _HIGH, _LOW = "[dD][89abAB]", "[dD][c-fC-F]"
 _PAIR = rf"u{_HIGH}{_HEX}{{2}}\\u{_LOW}{_HEX}{{2}}"
@@ -73,17 +70,10 @@ TIME_PARTS = f"{_DAY}[T ]{_CLOCK}{_ZONE}"
 TIME = TIME_PARTS.replace("(?:", "(").replace("(", "(?:")  # the same, without groups
 
 
-def form(field: Field) -> str:
-    """Return the pattern of a number's text that the field can take at all, whatever its size."""
-    fraction = rf"(?:\.{DIGIT}{{1,{MAX_FRACTION}}})?+" if field.type == "decimal" else ""
+def form(kind: str) -> str:
+    """Return the pattern of a number's text that a field of this type can take at all, whatever its size."""
+    fraction = rf"(?:\.{DIGIT}{{1,{MAX_FRACTION}}})?+" if kind == "decimal" else ""
     return INTEGER + fraction
-
-
-def short(field: Field) -> str:
-    """Return the pattern of the numbers that need no rounding and cannot overflow 64 bits once scaled."""
-    before = max(1, MAX_INTEGER - field.scale)
-    fraction = rf"(?:\.{DIGIT}{{1,{field.scale}}})?" if field.scale else ""
-    return rf"-?(?:0|{NONZERO}{DIGIT}{{0,{before - 1}}}){fraction}"
 
 
 def bounds(field: Field) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from functools import cache
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
@@ -59,6 +58,7 @@ _NO_LONG_KEY = re.compile(g.NO_LONG_KEY)
 _BLANK = re.compile(g.BLANK)
 _NO_CONTROL = re.compile(g.NO_CONTROL)
 _TIME = re.compile(g.TIME_PARTS)
+_FORM = {kind: re.compile(g.form(kind)) for kind in ("decimal", "integer")}
 _STRINGS = re.compile(g.STRING)
 _WHITE = " \t\n\r"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -195,7 +195,7 @@ def _value(field: Field, value: object, zone: str) -> str | int | None:
 def _scaled(field: Field, value: object) -> int:
     if not isinstance(value, _Number):
         raise _Refused(g.wrong_type(field) if isinstance(value, str) else g.out_of_range(field))
-    if not _form(field).fullmatch(value):
+    if not _FORM[field.type].fullmatch(value):
         raise _Refused(g.wrong_form(field))
     if len(value.partition(".")[0].lstrip("-")) > g.MAX_INTEGER:
         raise _Refused(g.out_of_range(field))
@@ -205,11 +205,6 @@ def _scaled(field: Field, value: object) -> int:
     if not low <= scaled <= high:
         raise _Refused(g.out_of_range(field))
     return scaled
-
-
-@cache
-def _form(field: Field) -> re.Pattern[str]:
-    return re.compile(g.form(field))
 
 
 def _string(field: Field, value: str) -> str:
