@@ -18,9 +18,10 @@ from braid.adapters.environment import install_command, memory_bytes, require_ja
 from braid.errors import BraidError, NotReady
 from braid.settings import Settings
 from stack import home, jars, limits, ports
+from stack.conf import socket_path
 from stack.programs import Program
 from stack.services import services
-from stack.supervisor import Supervisor, socket_path
+from stack.supervisor import Supervisor
 
 Verdict = Literal["ok", "warn", "fail"]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -6,7 +6,7 @@ import sys
 
 from braid.adapters.environment import load
 from braid.settings import JAR_SETS, Settings
-from stack import jars
+from stack import ivy
 
 
 def lines(settings: Settings) -> list[str]:
@@ -15,7 +15,7 @@ def lines(settings: Settings) -> list[str]:
     for jar_set, folder in JAR_SETS.items():
         aside = settings.cache / "lock" / folder
         shutil.rmtree(aside, ignore_errors=True)
-        jars.resolve(settings, jar_set, aside, lambda text: print(text, file=sys.stderr), [])  # noqa: T201  # a tool's progress
+        ivy.resolve(settings, jar_set, aside, lambda text: print(text, file=sys.stderr), [])  # noqa: T201  # a tool's progress
         found += [f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {folder}/{jar.name}" for jar in aside.glob("*.jar")]
     return sorted(found, key=lambda line: line.split("  ")[1])
 

@@ -15,7 +15,7 @@ from threading import Event, current_thread, main_thread
 
 from braid.errors import NotReady
 from braid.settings import Settings
-from stack import home, jars, limits, ports, readiness, supervisor
+from stack import conf, home, jars, limits, ports, readiness, supervisor
 from stack.programs import Program
 from stack.services import services
 from stack.status import tail
@@ -124,8 +124,8 @@ def _start_all(
     jars.ensure(settings, say)
     try:
         if running is None:
-            supervisor.forget(settings)
-            supervisor.write_conf(settings, wanted)
+            conf.forget(settings)
+            conf.write_conf(settings, wanted)
             supervisor.start_daemon(settings)
         ordered = sorted(wanted, key=lambda program: program.order)
         for _, together in groupby(ordered, key=lambda program: program.order):

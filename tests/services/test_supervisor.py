@@ -15,7 +15,7 @@ import pytest
 from braid.adapters.environment import load
 from braid.errors import AlreadyRunning, NotReady, PortInUse
 from braid.settings import Settings
-from stack import home, ports, supervisor
+from stack import conf, home, ports, supervisor
 from stack.doctor import examine
 from stack.programs import Program
 from stack.status import statuses
@@ -300,4 +300,4 @@ def test_ports_are_the_same_after_down_and_up(here: Settings):
 
 def test_the_socket_is_for_its_owner_alone(here: Settings):
     started(here, python("one", FOREVER))
-    assert supervisor.socket_path(here).stat().st_mode & 0o077 == 0
+    assert conf.socket_path(here).stat().st_mode & 0o077 == 0

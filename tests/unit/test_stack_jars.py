@@ -11,7 +11,7 @@ import pytest
 from braid.adapters.environment import load
 from braid.errors import JarRefused, StackError
 from braid.settings import JAR_SETS, Settings
-from stack import jars, web
+from stack import ivy, jars, web
 
 SHAS = {"a.jar": hashlib.sha256(b"aaa").hexdigest(), "b.jar": hashlib.sha256(b"bbb").hexdigest()}
 
@@ -105,7 +105,7 @@ def test_a_fetched_jar_with_another_sum_is_refused_and_not_kept(tmp_path: Path, 
         target.mkdir(parents=True)
         (target / "x-1.jar").write_bytes(b"other")
 
-    monkeypatch.setattr(jars, "resolve", resolve)
+    monkeypatch.setattr(ivy, "resolve", resolve)
     with pytest.raises(JarRefused, match=r"x-1\.jar: expected sha256 0000"):
         jars.ensure(settings, lambda text: None, ("kafka",))
     assert not settings.jar_dir("kafka").exists()
@@ -121,7 +121,7 @@ def test_a_set_is_fetched_once_and_then_found(tmp_path: Path, monkeypatch: pytes
         target.mkdir(parents=True)
         (target / "x-1.jar").write_bytes(b"x")
 
-    monkeypatch.setattr(jars, "resolve", resolve)
+    monkeypatch.setattr(ivy, "resolve", resolve)
     said: list[str] = []
     for _ in range(2):
         jars.ensure(settings, said.append, ("kafka", "spark"))
@@ -150,4 +150,4 @@ def test_the_webjars_give_one_file_each(tmp_path: Path):
     ],
 )
 def test_the_proxy_of_the_environment_is_handed_to_java(environ: dict[str, str], options: list[str]):
-    assert jars.proxy_options(environ) == options
+    assert ivy.proxy_options(environ) == options

@@ -14,7 +14,7 @@ import pytest
 from braid.adapters.environment import load, require_java
 from braid.errors import AlreadyRunning, HomeUnusable, MissingPrerequisite, NotReady, PortInUse, StackError
 from braid.settings import PortChoice, Ports, Settings
-from stack import bare, giveup, home, limits, ports, readiness, services, supervisor
+from stack import bare, conf, giveup, home, limits, ports, readiness, services
 from stack.doctor import examine_for_tests
 from stack.programs import Program
 from stack.status import statuses, tail
@@ -120,7 +120,7 @@ def parsed(settings: Settings, name: str) -> configparser.SectionProxy:
 
 def test_a_program_reaches_the_supervisor_whole_whatever_signs_it_holds(here: Settings):
     argv = ("/bin/echo", "100 %", "a;b ; c # d", 'it\'s "so"', "zwei\nZeilen")
-    supervisor.write_conf(here, [Program("odd", argv, env={"X": "1 % ; 2"}, stopsignal="INT", stopwaitsecs=7)])
+    conf.write_conf(here, [Program("odd", argv, env={"X": "1 % ; 2"}, stopsignal="INT", stopwaitsecs=7)])
     section = parsed(here, "odd")
     assert (section["autostart"], section["autorestart"], section["stopasgroup"]) == ("false", "true", "true")
     assert (section["stopsignal"], section["stopwaitsecs"]) == ("INT", "7")
@@ -135,31 +135,31 @@ def test_a_program_reaches_the_supervisor_whole_whatever_signs_it_holds(here: Se
 
 
 def test_a_changed_program_changes_its_section(here: Settings):
-    supervisor.write_conf(here, [Program("p", ("/bin/echo", "1"))])
+    conf.write_conf(here, [Program("p", ("/bin/echo", "1"))])
     before = parsed(here, "p")["command"]
-    supervisor.write_conf(here, [Program("p", ("/bin/echo", "2"))])
+    conf.write_conf(here, [Program("p", ("/bin/echo", "2"))])
     assert parsed(here, "p")["command"] != before
 
 
 def test_a_forgotten_program_leaves_no_file(here: Settings):
-    supervisor.write_conf(here, [Program("p", ("/bin/true",)), Program("q", ("/bin/true",))])
-    supervisor.forget(here, ["p"])
+    conf.write_conf(here, [Program("p", ("/bin/true",)), Program("q", ("/bin/true",))])
+    conf.forget(here, ["p"])
     assert {path.stem for path in (here.run / "programs").glob("*.ini")} == {"q"}
-    supervisor.forget(here)
+    conf.forget(here)
     assert not list((here.run / "programs").glob("*.ini"))
 
 
 def test_a_path_that_supervisor_cannot_read_is_refused(here: Settings):
     with pytest.raises(StackError, match=r"is more than supervisor can read$"):
-        supervisor.write_conf(replace(here, home=Path('/tmp/a"b')), [])  # noqa: S108
+        conf.write_conf(replace(here, home=Path('/tmp/a"b')), [])  # noqa: S108
 
 
 def test_the_socket_moves_to_a_short_path_when_the_home_is_deep(here: Settings):
-    assert supervisor.socket_path(here).parent == here.run or len(str(here.run)) > 70
+    assert conf.socket_path(here).parent == here.run or len(str(here.run)) > 70
     deep = replace(here, home=Path("/" + "/".join(["deep"] * 40)))
-    path = supervisor.socket_path(deep)
-    assert len(os.fsencode(path)) <= supervisor.SOCKET_BYTES
-    assert path != supervisor.socket_path(replace(deep, home=deep.home / "other"))
+    path = conf.socket_path(deep)
+    assert len(os.fsencode(path)) <= conf.SOCKET_BYTES
+    assert path != conf.socket_path(replace(deep, home=deep.home / "other"))
 
 
 def test_the_services_listen_on_loopback_only(here: Settings):
