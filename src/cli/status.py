@@ -74,8 +74,23 @@ def services(settings: "Settings") -> Section:
     )
 
 
+def datasets(settings: "Settings") -> Section:
+    """Return how far each dataset has come; one that nothing can be asked of is not well."""
+    from cli.datasets import COLUMNS, facts, row
+
+    found = facts(settings)
+    return Section(
+        name="datasets",
+        data=found,
+        columns=COLUMNS,
+        rows=[row(one) for one in found],
+        notes=tuple(f"{one['dataset']}: {problem}" for one in found for problem in one["problems"]),
+        well=not any(one["problems"] for one in found),
+    )
+
+
 # a further section is one more function of the settings
-SECTIONS: list[Callable[["Settings"], Section]] = [services]
+SECTIONS: list[Callable[["Settings"], Section]] = [services, datasets]
 
 
 def _ports(ports: dict[str, int]) -> str:
