@@ -12,17 +12,19 @@ from pyspark.sql import SparkSession
 
 from braid import sql
 from braid.adapters import spark as frames
+from braid.adapters.master import Cut, Master
 from braid.declaration import Declaration
 from braid.errors import Gap
 from braid.ledger import LedgerRow, Range
 from braid.ports import Log
 from braid.settings import Settings
+from speed_layer.fold import Ints
 
 _AT_ONCE = 500_000  # offsets read by one static frame
 
 
 class SparkHistory:
-    """The port `History`: static frames over runs of ledger rows, parsed by the same SQL as the stream.
+    """The port `History`: the master's id columns where archived, static Kafka frames parsed by the stream's SQL after it.
 
     Parameters
     ----------
@@ -35,6 +37,7 @@ class SparkHistory:
         self._settings = settings
         self._declaration = declaration
         self._log = log
+        self._master = Master(settings.warehouse_dir, declaration.dataset)
 
     def ids(self, rows: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
         """Yield each ledger row with the ids of its good records, copies among them.
@@ -42,33 +45,52 @@ class SparkHistory:
         Raises
         ------
         Gap
-            Kafka no longer holds the records of a row.
+            Neither the master nor Kafka holds the records of a row.
+        MasterRefused
+            A file of the master is not what its manifest says.
         """
         if not rows:
             return
-        topics = [t.name for t in self._declaration.topics]
-        earliest = self._log.earliest(topics)
-        for run in _runs(rows):
-            if not any(row.good for row in run):
-                yield from ((row, []) for row in run)
-                continue
+        left = list(rows)
+        for cut in self._cuts(rows[0].seq):
+            held = [row for row in left if row.seq <= cut.seq]
+            left = left[len(held) :]
+            for run in _runs(held):
+                yield from self._read_master(cut, run)
+        earliest = self._log.earliest([t.name for t in self._declaration.topics]) if left else {}
+        for run in _runs(left):
             self._check_held(run[0], earliest)
-            yield from self._read(run)
+            yield from self._read_kafka(run)
+
+    def _cuts(self, first: int) -> list[Cut]:
+        """Return the archived cuts that hold rows from `first` on, their files checked."""
+        cuts = [c for c in self._master.cuts() if c.seq >= first and c.definition == self._declaration.hash]
+        self._master.check_files(cuts)
+        return cuts
 
     def _check_held(self, row: LedgerRow, earliest: dict[tuple[str, int], int]) -> None:
         for partition, start in row.range.start.items():
-            if row.end[partition] > start and earliest.get(partition, 0) > start:
+            if row.good and row.end[partition] > start and earliest.get(partition, 0) > start:
                 raise Gap(
                     f"{partition[0]} partition {partition[1]}: expected offset {start} of ledger seq {row.seq} for the seen ids, "
                     f"got {earliest[partition]} as the earliest; neither Kafka nor the master holds the records between"
                 )
 
-    def _read(self, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+    def _read_master(self, cut: Cut, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+        if not any(row.good for row in run):
+            return ((row, []) for row in run)
+        files = [str(path) for topic in self._declaration.topics for path in self._master.files([cut], topic.name)]
+        frame = self._spark.read.parquet(*files).where(f"reason IS NULL AND seq BETWEEN {run[0].seq} AND {run[-1].seq}")
+        table = frame.select("seq", "id64", "salted64").toArrow()
+        return _by_row(table, table.column("seq").to_numpy() - run[0].seq, run)
+
+    def _read_kafka(self, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+        if not any(row.good for row in run):
+            return ((row, []) for row in run)
         whole = Range(run[0].range.start, run[-1].end)
         text = sql.slim(self._declaration, self._declaration.topics[0], frames.RECORDS)
         text = f"SELECT topic, partition, offset, id64, salted64 FROM ({text}) WHERE reason IS NULL"  # noqa: S608 - our own text
-        table = frames.rows(frames.static(self._spark, self._settings, whole), text)
-        yield from split(table, run)
+        return split(frames.rows(frames.static(self._spark, self._settings, whole), text), run)
 
 
 def split(table: pa.Table, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
@@ -86,6 +108,11 @@ def split(table: pa.Table, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow
         here = np.asarray(pc.equal(topics, topic)) & (partitions == partition)
         ends = np.array([row.end[topic, partition] for row in run])
         index[here] = np.searchsorted(ends, offsets[here], side="right")
+    return _by_row(table, index, run)
+
+
+def _by_row(table: pa.Table, index: Ints, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
+    """Yield each row of a run with the ids of the table's records whose index is the row's place in the run."""
     pairs = np.empty((table.num_rows, 2), dtype=">i8")
     pairs[:, 0] = table.column("id64").to_numpy()
     pairs[:, 1] = table.column("salted64").to_numpy()

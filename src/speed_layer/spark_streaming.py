@@ -23,6 +23,7 @@ from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import Heartbeat
 from braid.declaration import Declaration, load_all
+from braid.definitions import in_force
 from braid.errors import BraidError, LedgerError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
 from braid.ports import Ledger
@@ -145,7 +146,7 @@ def _in_force(
         store.apply_schema(declared)
         start.create(log, held, declared, partitions, writer)
         head = held.head()
-    declaration = start.declaration_in_force(held, head)
+    declaration = in_force(held, head)
     store.apply_schema(declaration)
     if declaration.hash != declared.hash:
         _say(f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force")

@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from braid import grammar, ledger, views
-from braid.declaration import Declaration, parse
-from braid.errors import Gap, RangeRefused, SeenIdsRefused
+from braid.declaration import Declaration
+from braid.definitions import in_force
+from braid.errors import Gap, SeenIdsRefused
 from braid.ledger import Current, LedgerRow
 from braid.ports import Generations, History, Ledger, Log, SeenIds, SeenStore
 from braid.seen import Identity
@@ -54,26 +55,6 @@ def _gap_at_birth(head: LedgerRow, earliest: ledger.Offsets, writer: str) -> Led
     return ledger.with_totals(head, row)
 
 
-def declaration_in_force(store: Ledger, head: LedgerRow) -> Declaration:
-    """Return the declaration that the ledger holds: jobs run this text, never the file.
-
-    Raises
-    ------
-    RangeRefused
-        No row of the ledger holds the text of head's definition.
-    """
-    for row in store.rows(-1, 0):
-        found = parse(row.text, where=f"ledger seq {row.seq}")
-        if found.hash == head.definition:
-            return found
-    for row in store.rows(0, head.seq):
-        if row.kind == "definition" and row.text:
-            found = parse(row.text, where=f"ledger seq {row.seq}")
-            if found.hash == head.definition:
-                return found
-    raise RangeRefused(f"ledger: expected the text of definition {head.definition[:12]} in one of its rows, got none")
-
-
 def steps(ports: Ports, generations: Generations, store: SeenStore, history: History, writer: str) -> Steps:
     """Bring everything up to head, yielding the name of each step when it is done; return the driver.
 
@@ -84,7 +65,7 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
         fragments after the cut have expired.
     """
     head = ports.ledger.head()
-    declaration = declaration_in_force(ports.ledger, head)
+    declaration = in_force(ports.ledger, head)
     topics = [t.name for t in declaration.topics]
     ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics))
     yield "start"
