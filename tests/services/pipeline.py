@@ -225,15 +225,20 @@ def served(answer: dict, declaration: Declaration, view: str) -> dict:
     return result
 
 
-def check_views(pipeline: Pipeline, dataset: str = "landcover") -> dict:
-    """Assert that every merged view equals the recompute of the log up to its as_of; return the last answer's meta."""
+def check_views(pipeline: Pipeline, dataset: str = "landcover", offset_us: int = 0) -> dict:
+    """Assert that every merged view equals the recompute of the log up to its as_of; return the last answer's meta.
+
+    `offset_us` is what the declared zone of times written without one adds to them.
+    """
     records, declaration = pipeline.log(dataset), pipeline.declared[dataset]
     meta = {}
     for spec in declaration.views:
         answer = pipeline.view(spec.name, dataset)
         meta = answer["meta"]
         assert meta["complete"], meta
-        assert served(answer, declaration, spec.name) == recompute(declaration, spec.name, records, meta["as_of"]["offsets"])
+        expected = recompute(declaration, spec.name, records, meta["as_of"]["offsets"])
+        shifted = {(at + offset_us if spec.window_us else at, *key): cell for (at, *key), cell in expected.items()}
+        assert served(answer, declaration, spec.name) == shifted
     return meta
 
 

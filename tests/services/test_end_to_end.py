@@ -6,7 +6,10 @@ letters, late events, a second generation) is in the way of the next, as it woul
 
 import dataclasses
 import json
+import shlex
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -107,8 +110,8 @@ BAD = {
     b'{"image_id": "cut sho': "JSON",
     b"[1, 2]": "JSON object",
     b'"text"': "JSON object",
-    "NaN": "ndvi_mean",
-    "Infinity": "ndvi_mean",
+    "NaN": "NaN and Infinity",
+    "Infinity": "NaN and Infinity",
     '"0.5"': "ndvi_mean",
     "1.5": "ndvi_mean",
     "1e-1": "ndvi_mean",
@@ -135,7 +138,7 @@ def test_each_bad_record_is_a_dead_letter_with_its_own_reason_and_the_next_good_
         (event(4, class_name='"ocean"', _bad="1"), "class_name"),
         (event(5, at="yesterday", _bad="1"), "timestamp"),
         (event(6, at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(future)), _bad="1"), "timestamp"),
-        (event(7, image_id='"' + "x" * 1_000_000 + '"', _bad="1"), "image_id"),
+        (event(7, image_id='"' + "x" * 1_000_000 + '"', _bad="1"), "999999 bytes"),
     ]
     bad += [raw for raw, _ in more]
     expected += [word for _, word in more]
@@ -168,11 +171,8 @@ def test_a_dataset_is_one_yaml_file(braid):
     status = braid.caught_up("weather")
     assert (status["counts"]["good"], status["counts"]["copies"], status["counts"]["dead"]) == (400, 50, 0)
     records = braid.log("weather")
-    for spec in declaration.views:
-        found = served(braid.view(spec.name, "weather"), declaration, spec.name)
-        # Paris is an hour ahead of UTC in March: the declared zone of times written without one
-        expected = {(at and at - 3600 * 10**6, *key): cell for (at, *key), cell in recompute(declaration, spec.name, records).items()}
-        assert found == expected
+    # Paris is an hour ahead of UTC in early March: the declared zone of times written without one
+    check_views(braid, "weather", offset_us=-3600 * 10**6)
     assert {"region", "sky", "temperature_mean", "gust_max", "window_start"} <= braid.get("/api/weather")[0].keys()
     braid.batch("weather")
     answer = braid.eventually("generation 1", lambda: (a := braid.view("by_region", "weather"))["meta"]["as_of"]["generation"] == 1 and a)
@@ -185,8 +185,8 @@ def test_no_answer_is_ever_wrong_while_a_generation_is_published_under_load(brai
 
     def poll():
         while not done.is_set():
-            for view in ("realtime_ndvi_by_class", "landcover_aggregates", "spectral_by_class"):
-                answers.append((view, braid.view(view)))
+            views = ("realtime_ndvi_by_class", "landcover_aggregates", "spectral_by_class")
+            answers.extend((view, braid.view(view)) for view in views)
             time.sleep(0.05)
 
     def load_events():
@@ -212,7 +212,8 @@ def test_no_answer_is_ever_wrong_while_a_generation_is_published_under_load(brai
     assert generations >= {0, 1}, "the poller must have seen the publication"
     expected = {}
     for view, answer in answers:
-        assert answer["meta"]["complete"], answer["meta"]
+        # a store may be slow to answer under load: then the answer says so, and is exact all the same
+        assert answer["meta"]["complete"] or {m["what"] for m in answer["meta"]["missing"]} <= {"hive", "cassandra"}, answer["meta"]
         at = (view, json.dumps(answer["meta"]["as_of"]["offsets"], sort_keys=True))
         if at not in expected:
             expected[at] = recompute(declaration, view, records, answer["meta"]["as_of"]["offsets"])
@@ -278,3 +279,40 @@ def test_stopping_in_order_is_quick_and_leaves_no_child(braid):
     text = (braid.settings.logs / "speed-weather.log").read_text(encoding="utf-8", errors="replace")
     assert "Traceback" not in text
     keeper.start("speed-weather")
+
+
+def submitted(braid, line: str) -> subprocess.Popen:
+    """Run a command line as a person would in a fresh shell: the environment's bin on PATH, no Spark variable set."""
+    environ = {k: v for k, v in braid.environ.items() if not k.startswith(("SPARK_", "PYSPARK_", "JAVA_", "PYTHONPATH"))}
+    environ["PATH"] = f"{braid.settings.python.parent}:{environ['PATH']}"
+    return subprocess.Popen(shlex.split(line), cwd=CHECKOUT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_both_jobs_run_as_bare_spark_submit_lines(braid):
+    """The lines of the README, for the dataset that no supervised stream holds at that moment."""
+    keeper = Supervisor.of(braid.settings)
+    keeper.stop(["speed-weather"])
+    stream = submitted(braid, "spark-submit src/speed_layer/spark_streaming.py --dataset weather")
+    try:
+        said = []
+        for line in stream.stdout:
+            said.append(line)
+            if "waiting for records" in line:
+                break
+        else:
+            raise AssertionError("".join(said))
+        braid.send("weather.readings", [json.dumps({
+            "station": "bare", "region": "north", "sky": "clear", "taken": "2026-03-09T10:00:00", "celsius": 1.5,
+        }).encode()])  # fmt: skip
+        braid.caught_up("weather")
+        stream.send_signal(signal.SIGTERM)
+        rest = stream.communicate(timeout=60)[0]
+        assert stream.returncode == 0, rest
+        assert "Traceback" not in rest
+    finally:
+        stream.kill()
+        keeper.start("speed-weather")
+    batch = submitted(braid, "spark-submit src/batch_layer/spark_batch.py --dataset weather")
+    output = batch.communicate(timeout=300)[0]
+    assert batch.returncode == 0, output
+    check_views(braid, "weather", offset_us=-3600 * 10**6)
