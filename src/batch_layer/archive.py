@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from braid import sql
 from braid.adapters import durable
+from braid.adapters import spark as frames
 from braid.adapters.files import tally
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, Tally, tally_text, topic_folder
 from braid.declaration import Declaration, Topic
@@ -152,7 +153,9 @@ def _seqs(spark: SparkSession, topic: Topic, run: Sequence[LedgerRow]) -> DataFr
         if name == topic.name
         for bin_ in range(start // _BIN, (end - 1) // _BIN + 1)
     ]
-    return spark.createDataFrame(found, "seq BIGINT, part INT, bin BIGINT, first BIGINT, until BIGINT")
+    return frames.numbers(
+        spark, dict(zip(("seq", "part", "bin", "first", "until"), zip(*found, strict=True), strict=True))
+    )
 
 
 def _check(declaration: Declaration, rows: Sequence[LedgerRow], stage: Path) -> Tally:

@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from batch_layer.archive import columns
 from batch_layer.audit import Counts, Own
 from braid import sql, views
+from braid.adapters import spark as frames
 from braid.adapters.master import Cut, Master, Tally
 from braid.aggregates import Moments, State
 from braid.declaration import Declaration, Topic, ViewSpec
@@ -79,17 +80,17 @@ def _parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts:
     """
     same = [cut for cut in cuts if cut.definition == declaration.hash]
     other = [cut for cut in cuts if cut.definition != declaration.hash]
-    frames = []
+    found = []
     for topic in declaration.topics:
-        frames.append(_files(spark, master, same, topic).drop("raw"))
-        frames += [_read_again(spark, master, other, topic)] if other else []
-    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames)
+        found.append(_files(spark, master, same, topic).drop("raw"))
+        found += [_read_again(spark, master, other, topic)] if other else []
+    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), found)
 
 
 def _files(spark: SparkSession, master: Master, cuts: Sequence[Cut], topic: Topic) -> DataFrame:
     paths = [str(p) for p in master.files(cuts, topic.name)]
     if not paths:
-        return spark.createDataFrame([], columns(topic))
+        return frames.empty(spark, columns(topic))
     return spark.read.schema(columns(topic)).parquet(*paths)
 
 
@@ -97,7 +98,7 @@ def _read_again(spark: SparkSession, master: Master, cuts: Sequence[Cut], topic:
     view = f"{_RAW}_{topic.name}".replace("-", "_").replace(".", "_")
     paths = [str(p) for p in master.files(cuts, topic.name)]
     held = "seq BIGINT, topic STRING, `partition` INT, `offset` BIGINT, append_us BIGINT, raw BINARY"
-    frame = spark.read.schema(held).parquet(*paths) if paths else spark.createDataFrame([], held)
+    frame = spark.read.schema(held).parquet(*paths) if paths else frames.empty(spark, held)
     frame.createOrReplaceTempView(view)
     records = (
         f"(SELECT topic, `partition`, `offset`, timestamp_micros(append_us) AS `timestamp`, raw AS value FROM {view})"

@@ -7,7 +7,8 @@ stops after any of them, which is a crash, and runs again.
          ─► publish: written, partition_added (one a view), published, served, tidied
 
 Nothing is believed because it is there: the cuts of the master continue one another and end where the ledger says,
-their files have the recorded sums, and what is published was compared with what the speed layer counted.
+their files have the recorded sums, and what is published was compared with what the speed layer counted. A served
+generation whose files were damaged is made anew, even when nothing came since.
 """
 
 from __future__ import annotations
@@ -95,17 +96,20 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
             f"{declaration.dataset}: generation {served.gen}: expected its cut, seq {served.cut_seq}, at or before head, "
             f"got head seq {head.seq}; the ledger is older than the generation: restore both from one backup"
         )
-    new = head.seq > served.cut_seq or served.definition != declaration.hash
-    report.note = f"ledger seq {head.seq}, generation {served.gen} covers seq {served.cut_seq}"
+    damage = ports.stores.files.damage(served.gen) if served.gen else None
+    new = head.seq > served.cut_seq or served.definition != declaration.hash or damage is not None
+    report.note = f"ledger seq {head.seq}, generation {served.gen} covers seq {served.cut_seq}" + (
+        f"; made anew: {damage}" if damage else ""
+    )
     yield "read"
     cuts = yield from _archive(ports, report, declaration, head)
-    if not (new or force):
+    if damage is None:
         report.repaired = publish.repair(ports.stores, declaration, served)
+    if not (new or force):
         report.note = "nothing new"
         yield "nothing new"
         return
     built = yield from _build(ports, report, declaration, cuts, head, served)
-    report.repaired = publish.repair(ports.stores, declaration, served)
     current = yield from _publish(ports, report, declaration, built, served)
     report.published, report.gen, report.cut_seq = True, current.gen, current.cut_seq
 

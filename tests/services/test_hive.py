@@ -106,6 +106,17 @@ def test_people_query_finished_numbers_by_the_plain_name(
     assert found[1][1:4] == ("ø é 日本", "it's", 10**12)
 
 
+def test_a_session_that_read_before_sees_the_next_generation(
+    stack: Settings, hive: Hive, dataset: Declaration, published: Published
+) -> None:
+    with connect(stack) as serving:
+        generations = HiveGenerations(serving, dataset)
+        for gen, view in ((1, {}), (2, GenerationsContract.VIEWS[BY_CITY.name]), (3, {})):
+            assert generations.view(published(gen, {BY_CITY.name: view}), BY_CITY) == view
+            count = f"SELECT count(*) FROM {dataset.dataset}.{BY_CITY.name}"
+            assert serving.rows(count, "counting") == [(len(view),)]
+
+
 def test_a_table_of_another_declaration_is_refused(
     hive: Hive, dataset: Declaration, published: Published, files: FileGenerations
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from braid import ledger as chain
@@ -134,10 +135,8 @@ class Speed:
 
     def read(self, spark: SparkSession, wanted: Range) -> DataFrame:
         """Return the records of a range as Kafka's static frame would."""
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        rows = [
-            (r.topic, r.partition, r.offset, epoch + timedelta(microseconds=r.append_us), r.value)
-            for r in self.log.read(wanted)
-        ]
-        schema = "topic STRING, `partition` INT, `offset` BIGINT, `timestamp` TIMESTAMP, value BINARY"
-        return spark.createDataFrame(rows, schema)
+        found = [(r.topic, r.partition, r.offset, r.append_us, r.value) for r in self.log.read(wanted)]
+        kinds = [pa.string(), pa.int32(), pa.int64(), pa.timestamp("us", "UTC"), pa.binary()]
+        names = ["topic", "partition", "offset", "timestamp", "value"]
+        columns = zip(*found, strict=True) if found else [[]] * 5
+        return spark.createDataFrame(pa.table([pa.array(c, k) for c, k in zip(columns, kinds, strict=True)], names))

@@ -264,6 +264,16 @@ def test_a_changed_byte_in_the_master_is_refused(speed: Speed, ports: Ports) -> 
     assert check_served(speed, ports).gen == 1
 
 
+@pytest.mark.parametrize("what", ["gen=1.json", "landcover_aggregates/gen=1/part=*/rows.parquet"])
+def test_a_damaged_generation_is_made_anew_though_nothing_came(speed: Speed, ports: Ports, what: str) -> None:
+    run(ports)
+    next(ports.stores.files.path.glob(what)).write_bytes(b"{")
+    report = run(ports)
+    assert (report.published, report.gen, report.cut_seq, report.archived) == (True, 2, 3, 0)
+    check_served(speed, ports)
+    assert not run(ports).published
+
+
 def test_a_master_of_another_ledger_is_refused(speed: Speed, ports: Ports, spark: SparkSession, tmp_path: Path) -> None:
     run(ports)
     other = Speed(LANDCOVER, seed=2)

@@ -128,10 +128,20 @@ class FileGenerations:
     def chain(self, gen: int, length: int) -> list[int]:
         """Return up to `length` generations that were published one after the other, the newest, `gen`, first."""
         found: list[int] = []
-        while gen > 0 and len(found) < length and self._manifest_path(gen).exists():
+        while gen > 0 and len(found) < length and (held := self._readable(gen)):
             found.append(gen)
-            gen = self.manifest(gen).previous
+            gen = held.previous
         return found
+
+    def damage(self, gen: int) -> str | None:
+        """Return what is wrong with the first file of a generation that is not as it was written, None when all are."""
+        try:
+            held = self.manifest(gen)
+        except StoreUnavailable as error:
+            return str(error)
+        parts = (part for view in held.views.values() for part in view.parts.values())
+        found = (durable.first_difference(self.root / part.path, {ROWS: part.file}) for part in parts)
+        return next((wrong for wrong in found if wrong), None)
 
     def location(self, part: Part) -> str:
         """Return the location of a part's folder, for Hive."""
@@ -160,7 +170,8 @@ class FileGenerations:
         FileExistsError
             The number is taken.
         """
-        before = self.manifest(new.previous).views if self._manifest_path(new.previous).exists() else {}
+        previous = self._readable(new.previous)
+        before = previous.views if previous else {}
         stage = durable.stage(self.path, f"gen={new.gen}")
         found = {name: self._write_view(stage, new.gen, specs[name], states[name], before.get(name)) for name in states}
         durable.sync_tree(stage)
@@ -215,6 +226,12 @@ class FileGenerations:
         table = pq.ParquetFile(self.root / part.path / ROWS).read(names)
         rows = zip(*(table.column(name).to_pylist() for name in names), strict=True)
         return dict(hiveql.place_of(spec, row) for row in rows)
+
+    def _readable(self, gen: int) -> Manifest | None:
+        try:
+            return self.manifest(gen)
+        except StoreUnavailable:
+            return None
 
     def _manifest_path(self, gen: int) -> Path:
         return self.path / f"gen={gen}.json"

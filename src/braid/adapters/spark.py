@@ -7,16 +7,14 @@ there. Both kinds read committed records only and fail when records that they sh
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from braid.ledger import Offsets, Range, spark_of
 from braid.settings import Settings
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 RECORDS = "records"
 _COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
@@ -77,6 +75,18 @@ def query(frame: DataFrame, text: str) -> DataFrame:
 def rows(frame: DataFrame, text: str) -> pa.Table:
     """Run a SQL text over a frame of records and return the rows: one Spark action."""
     return query(frame, text).toArrow()
+
+
+def numbers(spark: SparkSession, columns: Mapping[str, Sequence[int]]) -> DataFrame:
+    """Return whole numbers, by column, as a frame: by Arrow, for a list of rows would start a Python worker."""
+    arrays = {name: pa.array(column, pa.int64()) for name, column in columns.items()}
+    return spark.createDataFrame(pa.table(arrays))  # type: ignore[call-overload,no-any-return]
+
+
+def empty(spark: SparkSession, schema: str) -> DataFrame:
+    """Return a frame without rows; `schema` is Spark's text, `name TYPE` separated by `, `."""
+    columns = (column.rsplit(" ", 1) for column in schema.split(", "))
+    return spark.range(0).selectExpr(*(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns))
 
 
 def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
