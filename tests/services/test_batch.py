@@ -7,8 +7,10 @@ generation must hold is known from elsewhere.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -124,6 +126,8 @@ def batch(stack: Settings, tmp_path: Path) -> Iterator[Batch]:
         speed = RealSpeed(settings, declaration, log, store.stores(declaration))
         yield Batch(settings, declaration, speed, connection)
         connection.rows(f"DROP DATABASE IF EXISTS {name} CASCADE", "cleaning up")
+    for folder in ("warehouse/master", "warehouse/views", "batch"):
+        shutil.rmtree(settings.home / folder / name, ignore_errors=True)
 
 
 def test_runs_publish_the_truth_whatever_killed_the_one_before(batch: Batch) -> None:
@@ -172,27 +176,50 @@ def test_the_bare_line_of_spark_submit_runs(batch: Batch) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["gen"] == batch.check_served().gen == 1
 
 
-def test_a_schedule_runs_when_it_is_due_and_holds_no_jvm_between(batch: Batch) -> None:
+def test_a_schedule_runs_when_it_is_due_and_holds_no_jvm_between(batch: Batch, tmp_path: Path) -> None:
     batch.speed.send(40)
     batch.speed.count()
     folder = batch.settings.home / "batch" / batch.declaration.dataset
-    with subprocess.Popen(
-        batch.command("--every", "2 seconds"), env=batch.environ(), stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
+    schedule.write(folder / schedule.LAST, {"started_us": 0})  # long ago: the first run is due at once
+
+    def planned() -> bool:
+        last, plan = schedule.read(folder / schedule.LAST), schedule.read(folder / schedule.NEXT)
+        return bool(last and plan and last["started_us"] and plan["next_us"] == last["started_us"] + 300_000_000)
+
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(batch.command("--every", "5 minutes"), env=batch.environ(), stdout=log, stderr=log)
         try:
-            for line in process.stderr:
-                if "nothing new:" in line:  # the second run
-                    break
-            process.stderr.close()
+            until = time.monotonic() + 300
+            while not planned():
+                assert process.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()[-3000:]
+                time.sleep(0.2)
             me = psutil.Process(process.pid)
-            while me.children():
-                psutil.wait_procs(me.children(), timeout=60)
-            assert "schedule.py" in " ".join(me.cmdline())
+            assert (me.children(), "schedule.py" in " ".join(me.cmdline())) == ([], True)
             assert me.memory_info().rss < 100e6
         finally:
             process.terminate()
         assert process.wait(60) == 0
-    planned, last = schedule.read(folder / schedule.NEXT), schedule.read(folder / schedule.LAST)
-    assert planned and last and planned["next_us"] == last["started_us"] + 2_000_000
     assert batch.check_served().gen == 1
+
+
+def test_a_stopped_schedule_stops_its_run(batch: Batch, tmp_path: Path) -> None:
+    batch.speed.send(40)
+    batch.speed.count()
+    folder = batch.settings.home / "batch" / batch.declaration.dataset
+    schedule.write(folder / schedule.LAST, {"started_us": 0})
+    with subprocess.Popen(
+        batch.command("--every", "5 minutes"), env=batch.environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"  read: " in line:
+                break
+        run = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.stderr.read()
+        assert process.wait(60) == 0
+        assert psutil.wait_procs(run, timeout=60)[1] == []
+    last = schedule.read(folder / schedule.LAST)
+    assert last is not None
+    assert "error" in last
+    assert batch.check_served().gen == 0
