@@ -52,7 +52,9 @@ class Pipeline:
     def python(self, file: str, *arguments: str, **more) -> subprocess.CompletedProcess:
         """Run one of the plain scripts to its end."""
         command = [str(self.settings.python), str(self.settings.root / "src" / file), *arguments]
-        return subprocess.run(command, env=self.environ | self.settings.spark_env(), capture_output=True, text=True, check=False, **more)
+        return subprocess.run(
+            command, env=self.environ | self.settings.spark_env(), capture_output=True, text=True, check=False, **more
+        )
 
     def produce(self, *flags: str, dataset: str = "landcover") -> dict:
         """Run the producer and return its summary."""
@@ -125,7 +127,9 @@ class Pipeline:
     # ---- the log -------------------------------------------------------------------------------------------------
 
     def _consumer(self) -> KafkaConsumer:
-        return KafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap, isolation_level="read_committed", enable_auto_commit=False)
+        return KafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap, isolation_level="read_committed", enable_auto_commit=False
+        )
 
     def ends(self, dataset: str) -> dict:
         """Return the end offset of every partition."""
