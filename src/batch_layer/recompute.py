@@ -1,8 +1,8 @@
 """The recompute: every view out of the whole master, with each event id counted once.
 
 A copy is told by the id itself and not by its hash, and the first in ledger order is the one that counts, as in the
-speed layer. Only the finest views are folded by Spark, and coarser ones merged from them: states merge exactly, so it
-does not matter where. The fold has the seq as one key more for what came after the served cut; the audit reads those
+speed layer. Spark folds once for all views of the same keys, by the finest of their windows, and coarser views are merged
+from that: states merge exactly, so it does not matter where. The fold has the seq as one key more for what came after the served cut; the audit reads those
 partials one by one, and merged they are the views.
 
 Everything is 64-bit integers in Spark, sums of squares and fingerprints in two halves, joined here to Python integers.
@@ -24,7 +24,7 @@ from braid import sql, views
 from braid.adapters import spark as frames
 from braid.adapters.master import Cut, Master, Tally
 from braid.aggregates import Moments, State
-from braid.declaration import Declaration, Topic, ViewSpec
+from braid.declaration import Declaration, Measure, Topic, ViewSpec
 from braid.views import Key, View
 
 _PARSED, _COUNTED, _RAW = "braid_batch_parsed", "braid_batch_counted", "braid_batch_raw"
@@ -53,13 +53,18 @@ def recompute(
     _parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
     counted = spark.sql(sql.dedupe(declaration, declaration.topics, _PARSED))
     counted = counted.selectExpr(*_needed(declaration), f"IF(seq > {after}, seq, 0L) AS f_{_SEQ}")
-    counted.persist(StorageLevel.MEMORY_AND_DISK).createOrReplaceTempView(_COUNTED)
+    folds = folds_of(declaration.fragment_views)
+    if len(folds) > 1:  # keeping the rows costs as much as finding them once more
+        counted = counted.persist(StorageLevel.MEMORY_AND_DISK)
+    counted.createOrReplaceTempView(_COUNTED)
     try:
         own, states = {}, {}
-        for spec in declaration.fragment_views:
-            by_seq = _fold(spark, declaration, spec)
-            states[spec.name] = views.merge_views(by_seq.values())
-            own[spec.name] = {seq: view for seq, view in by_seq.items() if seq > 0}
+        for fold, specs in folds:
+            by_seq = _fold(spark, declaration, fold)
+            for spec in specs:
+                parts = {seq: views.coarsen(view, fold, _named_by_field(spec)) for seq, view in by_seq.items()}
+                states[spec.name] = views.merge_views(parts.values())
+                own[spec.name] = {seq: view for seq, view in parts.items() if seq > 0}
         good = _good(spark, declaration, own)
     finally:
         counted.unpersist()
@@ -71,6 +76,37 @@ def recompute(
     tally = _tally(spark, declaration, master, [cut for cut in cuts if cut.seq > after])
     counts = {seq: Counts(n, *good.get(seq, (0, 0)), dead) for seq, (n, dead) in tally.items() if seq > after}
     return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts))
+
+
+def folds_of(specs: Sequence[ViewSpec]) -> list[tuple[ViewSpec, list[ViewSpec]]]:
+    """Return the fewest folds that hold some views: one pass over history serves all views of the same keys.
+
+    Such a fold has the finest of their windows and every field they measure, named by the field; each view is
+    coarsened from it. Windows that no finer one divides are folded apart.
+    """
+    folds: list[tuple[ViewSpec, list[ViewSpec]]] = []
+    for spec in sorted(specs, key=lambda v: (v.window_us == 0, v.window_us)):
+        at = next((i for i, (fold, _) in enumerate(folds) if _holds(fold, spec)), None)
+        if at is None:
+            folds.append((_named_by_field(replace(spec, measures=_distinct(spec.measures))), [spec]))
+        else:
+            fold, held = folds[at]
+            measures = _distinct((*fold.measures, *_named_by_field(spec).measures))
+            folds[at] = (replace(fold, measures=measures), [*held, spec])
+    return folds
+
+
+def _holds(fold: ViewSpec, spec: ViewSpec) -> bool:
+    divides = spec.window_us == 0 or (fold.window_us > 0 and spec.window_us % fold.window_us == 0)
+    return (fold.by, fold.topics) == (spec.by, spec.topics) and divides
+
+
+def _named_by_field(spec: ViewSpec) -> ViewSpec:
+    return replace(spec, measures=tuple(replace(m, name=m.of) for m in spec.measures))
+
+
+def _distinct(measures: Sequence[Measure]) -> tuple[Measure, ...]:
+    return tuple({m.of: m for m in measures}.values())
 
 
 def _parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> DataFrame:
