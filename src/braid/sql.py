@@ -81,16 +81,17 @@ def _timely(topic: Topic, rows: str) -> str:
 def _value(field: Field, i: int, topic: Topic) -> str:
     """Return a field's value, null when its text is missing."""
     value = f"try_element_at(vals, {i + 1})"
+    known = f"nullif({value}, '')" if field.optional else value
     if field.type == "string":
-        return f"nullif({value}, '')" if field.optional else value
+        return known
     if field.numeric:
-        return f"try_cast({value} AS BIGINT)"
+        return f"try_cast({known} AS BIGINT)"  # of nothing but digits: where it fails, it costs an exception
     instant = f"try_cast({value} AS TIMESTAMP)"
     if topic.event_time.zone != "UTC":
         naive = f"to_utc_timestamp(try_cast(concat({value}, 'Z') AS TIMESTAMP), {text(topic.event_time.zone)})"
         instant = f"CASE WHEN endswith({value}, 'Z') THEN {instant} ELSE {naive} END"
     # the thorough reading gives microseconds, the usual one the time as it is written
-    return f"coalesce(try_cast({value} AS BIGINT), unix_micros({instant}))"
+    return f"CASE WHEN contains({value}, 'T') THEN unix_micros({instant}) ELSE try_cast({known} AS BIGINT) END"
 
 
 # ---- what the layers do with the rows ----------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def thorough(topic: Topic, columns: Sequence[str], source: str) -> str:
     rows = f"SELECT {kept}, vals, t, CASE WHEN {USUAL} THEN NULL ELSE {_folded('t')} END AS folded FROM ({source})"
     rows = f"SELECT {kept}, vals, t, folded, CASE WHEN folded = '\\u0002' AND {_OBJECT} THEN {_marked('t')} END AS marked FROM ({rows})"
     rows = f"SELECT {kept}, vals, {_why()} AS why, from_json(marked, 'MAP<STRING, STRING>') AS found FROM ({rows})"
-    rows = f"SELECT {kept}, vals, why, CASE WHEN why IS NULL THEN {_outcomes(topic)} END AS outcomes FROM ({rows})"
+    rows = f"SELECT {kept}, vals, why, CASE WHEN why IS NULL AND found IS NOT NULL THEN {_outcomes(topic)} END AS outcomes FROM ({rows})"
     return f"SELECT {kept}, {_vals()} AS vals FROM ({rows})"
 
 
@@ -114,7 +114,8 @@ def _why() -> str:
 
 
 # ---- its fields --------------------------------------------------------------------------------------------------
-# A field's outcome is one string: ! and its reason, = and its value, or null for an absent optional one.
+# A field's outcome is one string: = and its value, or ! and its number in the order and its reason, or null for an
+# absent optional one. So the least outcome of a record tells its first bad field, if any.
 
 _TABLE = (
     "ARRAY<STRUCT<kind STRING, scale INT, low BIGINT, high BIGINT, max_length INT, listed ARRAY<STRING>,"
@@ -122,86 +123,73 @@ _TABLE = (
 )
 
 
-def _row(field: Field) -> dict[str, object]:
+def _row(i: int, field: Field) -> dict[str, object]:
     """Return a field's line of the table: what its rules compare with, and the outcome when one fails."""
-    low, high = g.bounds(field)
+    low, high = g.bounds(field) if field.numeric else (g.FIRST_US, g.END_US - 1)
     row: dict[str, object] = {"kind": field.type, "scale": field.scale, "low": low, "high": high}
-    row |= {"max_length": field.max_length, "listed": field.values, "type": f"!{g.wrong_type(field)}"}
-    row |= {"missing": None if field.optional else f"!{g.missing(field)}"}
+    row |= {"max_length": field.max_length + 1, "listed": field.values}  # k carries a mark
+    reasons = {"type": g.wrong_type(field), "out": g.wrong_type(field)}
+    if not field.optional:
+        reasons["missing"] = g.missing(field)
     if field.numeric:
-        row |= {"form": f"!{g.wrong_form(field)}", "out": f"!{g.out_of_range(field)}"}
+        reasons |= {"form": g.wrong_form(field), "out": g.out_of_range(field)}
     if field.type == "string":
-        row |= {"blank": f"!{g.blank(field)}", "long": f"!{g.string_too_long(field)}", "control": f"!{g.control(field)}"}
-        row |= {"unlisted": f"!{g.not_listed(field)}"}
-    return row
+        reasons |= {"blank": g.blank(field), "long": g.string_too_long(field), "control": g.control(field)}
+        reasons |= {"unlisted": g.not_listed(field)}
+    return row | {rule: f"!{i:03d}{reason}" for rule, reason in reasons.items()}
 
 
 def _outcomes(topic: Topic) -> str:
+    """Return the outcomes: for each field `f` of the table and its text `k`, and `x`, what that is as an integer."""
     fields = topic.fields.values()
-    table = f"from_json({text(json.dumps([_row(field) for field in fields]))}, '{_TABLE}')"
+    table = f"from_json({text(json.dumps([_row(i, field) for i, field in enumerate(fields)]))}, '{_TABLE}')"
     names = ", ".join(text(f'"{field.name}') for field in fields)
-    return f"zip_with({table}, transform(array({names}), name -> try_element_at(found, name)), (f, k) -> {_outcome(topic)})"
+    texts = f"transform(array({names}), name -> try_element_at(found, name))"
+    return f"zip_with({table}, {texts}, (f, k) -> transform(array({_integer(topic)}), x -> {_outcome(topic)})[0])"
+
+
+def _integer(topic: Topic) -> str:
+    """Return the scaled integer or the microseconds that `k` means, null when it is no such text or far too large."""
+    cases = []
+    if any(f.type == "time" for f in topic.fields.values()):
+        cases.append(f"WHEN f.kind = 'time' THEN CASE WHEN {whole('k', chr(34) + g.TIME)} THEN {_micros(topic.event_time.zone)} END")
+    longest = g.MAX_INTEGER + g.MAX_FRACTION + 2
+    exact = f"try_cast(k AS DECIMAL(38, {g.MAX_FRACTION}))"
+    for kind, scale in sorted({(f.type, f.scale) for f in topic.fields.values() if f.numeric}):
+        # the form comes first: an exponent would take the cast minutes
+        test = f"f.kind = '{kind}' AND f.scale = {scale} AND length(k) <= {longest} AND {whole('k', g.form(kind))}"
+        cases.append(f"WHEN {test} THEN try_cast(bround({exact}, {scale}) * {10**scale} AS BIGINT)")
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS BIGINT)"
+
+
+def _micros(zone: str) -> str:
+    """Return the microseconds of the time `k`, whatever the session's zone."""
+    aware = r"k RLIKE r'(?:Z|[-+][0-9][0-9]:[0-9][0-9])\z'"
+    if zone == "UTC":
+        return f"unix_micros(try_cast(concat(substr(k, 2), CASE WHEN {aware} THEN '' ELSE 'Z' END) AS TIMESTAMP))"
+    naive = f"to_utc_timestamp(try_cast(concat(substr(k, 2), 'Z') AS TIMESTAMP), {text(zone)})"
+    return f"unix_micros(CASE WHEN {aware} THEN try_cast(substr(k, 2) AS TIMESTAMP) ELSE {naive} END)"
 
 
 def _outcome(topic: Topic) -> str:
     kinds = {f.type for f in topic.fields.values()}
-    cases = []
-    if "string" in kinds:
-        cases.append(_STRING_RULES)
-    if "time" in kinds:
-        us = f"CASE WHEN {whole('k', chr(34) + g.TIME)} THEN {_micros('substr(k, 2)', topic.event_time.zone)} END"
-        good = f"coalesce({us} BETWEEN {g.FIRST_US} AND {g.END_US - 1}, false)"
-        cases.append(f"WHEN f.kind = 'time' THEN CASE WHEN {good} THEN concat('=', {us}) ELSE f.type END")
-    cases.append(f"WHEN startswith(k, '\"') THEN f.type {_form_rules(kinds)}")
-    return f"""CASE WHEN k IS NULL THEN f.missing {' '.join(cases)}
-      WHEN {_SCALED} BETWEEN f.low AND f.high THEN concat('=', {_SCALED}) ELSE f.out END"""
+    cases = [_STRING_RULES] if "string" in kinds else []
+    cases.append("WHEN x BETWEEN f.low AND f.high THEN concat('=', CAST(x AS STRING))")
+    for kind in sorted(kinds & {"decimal", "integer"}):
+        cases.append(f"WHEN f.kind = '{kind}' AND startswith(k, '\"') THEN f.type")
+        cases.append(f"WHEN f.kind = '{kind}' AND k RLIKE r'\\A[-0-9]' AND NOT ({whole('k', g.form(kind))}) THEN f.form")
+    return f"CASE WHEN k IS NULL THEN f.missing {' '.join(cases)} ELSE f.out END"
 
 
 _STRING_RULES = f"""WHEN f.kind = 'string' THEN CASE WHEN NOT startswith(k, '"') THEN f.type
   WHEN {whole("k", chr(34) + g.BLANK)} THEN f.blank
-  WHEN octet_length(k) > f.max_length + 1 THEN f.long
+  WHEN octet_length(k) > f.max_length THEN f.long
   WHEN NOT ({whole("k", g.NO_CONTROL)}) THEN f.control
   WHEN NOT array_contains(f.listed, substr(k, 2)) THEN f.unlisted
   ELSE concat('=', substr(k, 2)) END"""
 
 
-def _form_rules(kinds: set[str]) -> str:
-    return " ".join(
-        f"WHEN f.kind = '{kind}' AND {whole('k', g.NUMBER)} AND NOT ({whole('k', g.form(kind))}) THEN f.form"
-        for kind in ("decimal", "integer")
-        if kind in kinds
-    )
-
-
-def _micros(value: str, zone: str) -> str:
-    """Return the microseconds of a time, whatever the session's zone."""
-    naive = f"try_cast(concat({value}, 'Z') AS TIMESTAMP)"
-    if zone != "UTC":
-        naive = f"to_utc_timestamp({naive}, {text(zone)})"
-    aware = f"{value} RLIKE r'(?:Z|[-+][0-9][0-9]:[0-9][0-9])\\z'"
-    return f"unix_micros(CASE WHEN {aware} THEN try_cast({value} AS TIMESTAMP) ELSE {naive} END)"
-
-
-def _scaled() -> str:
-    """Return the scaled integer of the number `k`, rounded half-even on its digits; null when far out of range."""
-    before = f"regexp_extract(k, {_BEFORE_POINT}, 1)"
-    behind = f"rpad(regexp_extract(k, {_BEHIND_POINT}, 1), {_PADDED}, '0')"
-    digits = f"concat(nullif({before}, ''), left({behind}, f.scale))"
-    last_and_rest = f"substr(concat({before}, {behind}), length({before}) + f.scale)"
-    up = f"CASE WHEN {last_and_rest} RLIKE {_ROUNDS_UP} THEN 1L ELSE 0L END"
-    return f"(CASE WHEN startswith(k, '-') THEN -1L ELSE 1L END * try_add(try_cast({digits} AS BIGINT), {up}))"
-
-
-_PADDED = 48  # digits behind the point, far more than MAX_FRACTION
-_BEFORE_POINT = pattern(rf"\A-?({g.DIGIT}{{1,{g.MAX_INTEGER}}})(?:\.|\z)")
-_BEHIND_POINT = pattern(rf"\.({g.DIGIT}+)\z")
-_ROUNDS_UP = pattern(rf"\A(?:{g.DIGIT}(?:[6789]|5{g.DIGIT}*[1-9])|[13579]5)")
-_SCALED = _scaled()
-
-
 def _vals() -> str:
-    bad = "filter(outcomes, x -> startswith(x, '!'))"
     values = "concat(array(''), transform(outcomes, x -> substr(x, 2)))"
-    return f"""CASE WHEN {USUAL} THEN vals
-      WHEN why IS NOT NULL THEN array(why)
-      WHEN size({bad}) > 0 THEN array(substr({bad}[0], 2)) ELSE {values} END"""
+    return f"""CASE WHEN {USUAL} THEN vals WHEN why IS NOT NULL THEN array(why)
+      WHEN startswith(array_min(outcomes), '!') THEN array(substr(array_min(outcomes), 5)) ELSE {values} END"""

@@ -122,7 +122,7 @@ def integers(first: int, last: int) -> list[str]:
     Examples
     --------
     >>> integers(7, 42)
-    ['[123]\\\\d', '[4][012]', '[789]']
+    ['[123]\\\\d{1}', '[4][012]', '[789]']
     """
     patterns = []
     while last >= first:
@@ -135,16 +135,15 @@ def integers(first: int, last: int) -> list[str]:
 
 def _same_length(low: str, high: str) -> list[str]:
     """Return patterns of the digit strings between two of equal length."""
-    if set(low[1:]) <= {"0"} and set(high[1:]) <= {"9"}:
-        rest = len(low) - 1
-        return [_digits(low[0], high[0]) + (r"\d" if rest == 1 else rf"\d{{{rest}}}" if rest else "")]
-    if low[0] == high[0]:
+    rest = len(low) - 1
+    if rest and low[0] == high[0]:
         return [f"[{low[0]}]{p}" for p in _same_length(low[1:], high[1:])]
-    nines, zeros = low[0] + "9" * (len(low) - 1), high[0] + "0" * (len(high) - 1)
-    middle = (str(int(nines) + 1), str(int(zeros) - 1))
-    between = _same_length(middle[0].zfill(len(low)), middle[1].zfill(len(low))) if int(middle[0]) <= int(middle[1]) else []
-    return [*_same_length(low, nines), *between, *_same_length(zeros, high)]
-
-
-def _digits(low: str, high: str) -> str:
-    return "[" + "0123456789"[int(low) : int(high) + 1] + "]"
+    first, last, edges = int(low[0]), int(high[0]), []
+    if low[1:].strip("0"):
+        edges += [f"[{low[0]}]{p}" for p in _same_length(low[1:], "9" * rest)]
+        first += 1
+    if high[1:].strip("9"):
+        edges += [f"[{high[0]}]{p}" for p in _same_length("0" * rest, high[1:])]
+        last -= 1
+    any_rest = rf"\d{{{rest}}}" if rest else ""
+    return [f"[{'0123456789'[first : last + 1]}]{any_rest}"] * (first <= last) + edges
