@@ -11,7 +11,6 @@ pytest.register_assert_rewrite("tests.laws", "tests.contracts")
 
 from tests.stack_fixture import stack  # noqa: E402, F401  # after the line above, which must come before any import
 
-
 # cheap and telling first; the real stack is started only when the tests that need nothing have passed
 _ORDER = ("src", "unit", "model", "spark", "services", "browser")
 

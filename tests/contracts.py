@@ -20,7 +20,17 @@ from braid.declaration import ViewSpec, parse
 from braid.errors import BraidError, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.ledger import Current, LedgerRow, Range
 from braid.ports import (
-    Alerts, Catalogue, DeadLetterRow, DeadLetters, Fragments, Generations, Ledger, Log, Projections, SeenIds, SeenStore,
+    Alerts,
+    Catalogue,
+    DeadLetterRow,
+    DeadLetters,
+    Fragments,
+    Generations,
+    Ledger,
+    Log,
+    Projections,
+    SeenIds,
+    SeenStore,
 )  # fmt: skip
 from braid.seen import Identity
 from braid.views import Fragment, View

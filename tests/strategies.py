@@ -49,7 +49,23 @@ VALUES = [
     "/*c*/1", "//c\n1", "#c\n1", "[" * 15 + "]" * 15, "[" * 16 + "]" * 16, "[" * 200 + "]" * 200, '{"a":' * 15 + "1" + "}" * 15,
     '{"a":' * 16 + "1" + "}" * 16, "[" * 1100, '[{"a":' * 8 + "1" + "}]" * 8, "[[],[[]]]", "[}", "{]", "[[}]", '["a":1]', '["]"]', '["}",":"]',
 ]  # fmt: skip
-KEYS = ["a", "", " ", "k" * 1000, "k" * 1001, "é" * 1000, "😀" * 1000, "😀" * 1001, r"\u0061" * 1000, r"\u0061" * 1001, r"\n" * 1001, "a.b", "'", "$", "`"]
+KEYS = [
+    "a",
+    "",
+    " ",
+    "k" * 1000,
+    "k" * 1001,
+    "é" * 1000,
+    "😀" * 1000,
+    "😀" * 1001,
+    r"\u0061" * 1000,
+    r"\u0061" * 1001,
+    r"\n" * 1001,
+    "a.b",
+    "'",
+    "$",
+    "`",
+]
 TIMES = [
     "", "10:00:00", "2026-11-20", "2026-11-20T10:00", "2026-11-20T10:00:00", "2026-11-20 10:00:00", "2026-11-20T10:00:00Z", "2026-11-20t10:00:00Z",
     "2026-11-20T10:00:00z", "2026-11-20T10:00:00 Z", " 2026-11-20T10:00:00Z", "2026-11-20T10:00:00Z ", "2026-11-20T10:00:00.Z", "2026-11-20T10:00:00.1Z",
@@ -67,7 +83,29 @@ TIMES = [
 ]  # fmt: skip
 BYTES = [b"\xff", b"\xc0\xaf", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xed\xb0\x80", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xc3", b"\x80", b"\xef\xbb\xbf",
          b"\x00", b"\xfe\xff", b"\xf0\x9f\x98", b"\xe2\x80\xa8", b"\x1f", b"\x0b", b"\x0c", b"\xc2\xa0", b"\x85", b"\xc2\x85"]  # fmt: skip
-TAILS = [b" ", b"\n", b"\r\n\t ", b"x", b"{}", b" {}", b"}", b"]", b",", b"/* */", b"//", b"#", b"'", b"\x00", b"\xef\xbb\xbf", b"\x0c", b" NaN", b"null", b'"', b"-", b"\xc2\xa0"]
+TAILS = [
+    b" ",
+    b"\n",
+    b"\r\n\t ",
+    b"x",
+    b"{}",
+    b" {}",
+    b"}",
+    b"]",
+    b",",
+    b"/* */",
+    b"//",
+    b"#",
+    b"'",
+    b"\x00",
+    b"\xef\xbb\xbf",
+    b"\x0c",
+    b" NaN",
+    b"null",
+    b'"',
+    b"-",
+    b"\xc2\xa0",
+]
 
 
 # ---- good records ------------------------------------------------------------------------------------------------
@@ -84,7 +122,9 @@ def shown_time(us: int, rng: random.Random, zone: str) -> str:
         tail = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
     else:
         local, tail = (_EPOCH + timedelta(microseconds=us)).astimezone(ZoneInfo(zone)), ""
-    fraction = f".{local.microsecond:06d}".rstrip("0").rstrip(".") if rng.random() < 0.7 else f".{local.microsecond:06d}"
+    fraction = (
+        f".{local.microsecond:06d}".rstrip("0").rstrip(".") if rng.random() < 0.7 else f".{local.microsecond:06d}"
+    )
     return f"{local:%Y-%m-%d}{rng.choice('T ')}{local:%H:%M:%S}{fraction}{tail}"
 
 
@@ -118,7 +158,10 @@ def good_record(topic: Topic, rng: random.Random, append_us: int = APPEND_US) ->
     if rng.random() < 0.2:
         rng.shuffle(pairs)
     if rng.random() < 0.2:
-        pairs.insert(rng.randrange(len(pairs) + 1), (rng.choice(["extra", "x", "note"]), rng.choice(["1", '"s"', "null", '{"a":[1]}', "[1e5]"])))
+        pairs.insert(
+            rng.randrange(len(pairs) + 1),
+            (rng.choice(["extra", "x", "note"]), rng.choice(["1", '"s"', "null", '{"a":[1]}', "[1e5]"])),
+        )
     return ("{" + separators[0].join(f'"{k}"{separators[1]}{v}' for k, v in pairs) + "}").encode()
 
 
@@ -126,11 +169,13 @@ def _good_value(field: Field, topic: Topic, rng: random.Random, append_us: int) 
     if field.numeric:
         return shown_number(field, rng)
     if field.type == "time":
-        us = rng.choice([append_us - rng.randrange(10**12), rng.randrange(append_us), rng.randrange(append_us) // 10**6 * 10**6])
+        us = rng.choice(
+            [append_us - rng.randrange(10**12), rng.randrange(append_us), rng.randrange(append_us) // 10**6 * 10**6]
+        )
         return f'"{shown_time(us, rng, topic.event_time.zone)}"'
     if field.values:
         return json.dumps(rng.choice(field.values), ensure_ascii=rng.random() < 0.3)
-    text = rng.choice(["sat-", "é", "日本", "a b", "\"q\"", "x"]) + str(rng.randrange(1000))
+    text = rng.choice(["sat-", "é", "日本", "a b", '"q"', "x"]) + str(rng.randrange(1000))
     return json.dumps(text, ensure_ascii=rng.random() < 0.3)
 
 
@@ -161,7 +206,11 @@ def field_value(field: Field, topic: Topic, rng: random.Random) -> str:
         return rng.choice(NUMBERS) if rng.random() < 0.7 else random_number(rng)
     if field.type == "time":
         return f'"{rng.choice(TIMES) if rng.random() < 0.4 else random_time(rng, topic.event_time.zone)}"'
-    return json.dumps(rng.choice(STRINGS), ensure_ascii=rng.random() < 0.5) if rng.random() < 0.6 else rng.choice(RAW_STRINGS)
+    return (
+        json.dumps(rng.choice(STRINGS), ensure_ascii=rng.random() < 0.5)
+        if rng.random() < 0.6
+        else rng.choice(RAW_STRINGS)
+    )
 
 
 def random_number(rng: random.Random) -> str:
@@ -175,8 +224,14 @@ def random_number(rng: random.Random) -> str:
 def random_time(rng: random.Random, zone: str) -> str:
     """Return a time, often within a day of a change of the zone's clock."""
     year = rng.choice([1969, 1970, 1971, 1987, 2006, 2007, 2011, 2024, 2026, 2026, 2026, 2037, 2038, 2100, 2199, 2200])
-    day = datetime(year, rng.choice([3, 4, 9, 10, 11, rng.randint(1, 12)]), 1, tzinfo=UTC) + timedelta(days=rng.randrange(31), minutes=rng.choice([0, 15, 30, 45, rng.randrange(60)]))
-    local = day + timedelta(hours=rng.choice([0, 1, 2, 3, rng.randrange(24)]), seconds=rng.choice([0, 0, 59, rng.randrange(60)]), microseconds=rng.choice([0, 1, 500000, 999999]))
+    day = datetime(year, rng.choice([3, 4, 9, 10, 11, rng.randint(1, 12)]), 1, tzinfo=UTC) + timedelta(
+        days=rng.randrange(31), minutes=rng.choice([0, 15, 30, 45, rng.randrange(60)])
+    )
+    local = day + timedelta(
+        hours=rng.choice([0, 1, 2, 3, rng.randrange(24)]),
+        seconds=rng.choice([0, 0, 59, rng.randrange(60)]),
+        microseconds=rng.choice([0, 1, 500000, 999999]),
+    )
     if rng.random() < 0.2:
         return shown_time((local - _EPOCH) // timedelta(microseconds=1), rng, zone)
     fraction = f".{local.microsecond:06d}".rstrip("0").rstrip(".")
@@ -225,13 +280,23 @@ def mutated(raw: bytes, rng: random.Random) -> bytes:
     if kind == 4:
         return rng.choice([*TAILS, *BYTES]) + raw
     if kind == 5:
-        return raw[:at] + rng.choice([b'"', b"'", b",", b":", b"{", b"}", b"[", b"]", b"\\", b" ", b"-", b"0", b".", b"e", b"/", b"\n"]) + raw[at:]
+        return (
+            raw[:at]
+            + rng.choice(
+                [b'"', b"'", b",", b":", b"{", b"}", b"[", b"]", b"\\", b" ", b"-", b"0", b".", b"e", b"/", b"\n"]
+            )
+            + raw[at:]
+        )
     if kind == 6:
         return raw[:at] + raw[at + rng.choice([1, 1, 2, 5]) :]
     if kind == 7:
         end = min(len(raw), at + rng.randrange(1, 20))
         return raw[:end] + raw[at:end] + raw[end:]
-    return raw.replace(rng.choice([b'"', b":", b",", b"0", b"}"]), rng.choice([b"'", b"", b" ", b'"', b"::", b"9"]), rng.choice([1, 2, -1]))
+    return raw.replace(
+        rng.choice([b'"', b":", b",", b"0", b"}"]),
+        rng.choice([b"'", b"", b" ", b'"', b"::", b"9"]),
+        rng.choice([1, 2, -1]),
+    )
 
 
 SMALL = [None, b"", b" ", b"{}", b"{} ", b"[]", b"null", b"1", b'"a"', b"{", b"}", b"{}{}", b"{}]", b"]{}", b"\x00", b"'", b"/", b"#", b"NaN", b"-Infinity", b"-",
@@ -262,7 +327,11 @@ def batch(topic: Topic, seed: int, size: int) -> list[bytes | None]:
 
 def records(topic: Topic) -> st.SearchStrategy[bytes]:
     """Return a strategy of records of any kind for `topic`, and of plain bytes."""
-    return st.one_of(st.integers(0, 2**32).map(lambda n: record(topic, random.Random(n))), st.binary(max_size=64), st.text(st.characters(exclude_categories=["Cs"]), max_size=40).map(str.encode))
+    return st.one_of(
+        st.integers(0, 2**32).map(lambda n: record(topic, random.Random(n))),
+        st.binary(max_size=64),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=40).map(str.encode),
+    )
 
 
 def events(topic: Topic) -> st.SearchStrategy[bytes]:

@@ -5,7 +5,7 @@ Both pass the same contract suite (`tests/contracts.py`). Whatever can fail rais
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 

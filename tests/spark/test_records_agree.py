@@ -134,7 +134,16 @@ def test_hashes_are_those_of_spark(spark):
     rng = random.Random(SEED)
     texts = ["".join(rng.choice("aé日😀") for _ in range(n)) for n in range(70)]
     longs = [rng.choice([0, -1, 2**63 - 1, -(2**63), rng.randrange(-(2**63), 2**63)]) for _ in texts]
-    rows = pa.table({"i": range(70), "a": texts, "b": pa.array(longs, pa.int64()), "c": pa.array([None if i % 3 else t for i, t in enumerate(texts)])})
+    rows = pa.table(
+        {
+            "i": range(70),
+            "a": texts,
+            "b": pa.array(longs, pa.int64()),
+            "c": pa.array([None if i % 3 else t for i, t in enumerate(texts)]),
+        }
+    )
     spark.createDataFrame(rows).createOrReplaceTempView("hashes")
     found = [r[0] for r in spark.sql("SELECT xxhash64('t', a, b, c) FROM hashes ORDER BY i").collect()]
-    assert found == [xxhash64(["t", a, b, None if i % 3 else a]) for i, (a, b) in enumerate(zip(texts, longs, strict=True))]
+    assert found == [
+        xxhash64(["t", a, b, None if i % 3 else a]) for i, (a, b) in enumerate(zip(texts, longs, strict=True))
+    ]

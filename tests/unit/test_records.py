@@ -104,8 +104,14 @@ def test_a_bad_document_has_its_reason(raw, expected):
         ({"ndvi_mean": "1.0000006"}, "$.ndvi_mean: expected a decimal in [-1, 1]"),
         ({"ndvi_mean": "true"}, "$.ndvi_mean: expected a decimal in [-1, 1]"),
         ({"ndvi_mean": "1" * 5000}, "$.ndvi_mean: expected a decimal in [-1, 1]"),
-        ({"ndvi_mean": "1e40000000"}, "$.ndvi_mean: expected a decimal without exponent, with at most 28 digits after the point"),
-        ({"ndvi_mean": "0." + "1" * 29}, "$.ndvi_mean: expected a decimal without exponent, with at most 28 digits after the point"),
+        (
+            {"ndvi_mean": "1e40000000"},
+            "$.ndvi_mean: expected a decimal without exponent, with at most 28 digits after the point",
+        ),
+        (
+            {"ndvi_mean": "0." + "1" * 29},
+            "$.ndvi_mean: expected a decimal without exponent, with at most 28 digits after the point",
+        ),
         ({"count": "1.0"}, "$.count: expected an integer written in digits alone"),
         ({"count": "-1"}, "$.count: expected an integer in [0, 3000000000)"),
         ({"count": "3000000000"}, "$.count: expected an integer in [0, 3000000000)"),
