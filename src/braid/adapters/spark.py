@@ -80,7 +80,7 @@ def rows(frame: DataFrame, text: str) -> pa.Table:
 def numbers(spark: SparkSession, columns: Mapping[str, Sequence[int]]) -> DataFrame:
     """Return whole numbers, by column, as a frame: by Arrow, for a list of rows would start a Python worker."""
     arrays = {name: pa.array(column, pa.int64()) for name, column in columns.items()}
-    return spark.createDataFrame(pa.table(arrays))  # type: ignore[call-overload,no-any-return]
+    return spark.createDataFrame(pa.table(arrays))
 
 
 def empty(spark: SparkSession, schema: str) -> DataFrame:
