@@ -18,8 +18,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from batch_layer import schedule
@@ -35,7 +33,6 @@ from braid.errors import AlreadyRunning, BraidError, StoreUnavailable, UnknownDa
 from braid.settings import Settings
 
 _DECLARED = "declared"
-_SPARK_FAILURES = (Py4JError, PySparkException, ConnectionError)  # the last when its JVM is gone
 _SHUFFLES = "8"  # history is large; Spark joins small ones by itself
 
 
@@ -112,8 +109,8 @@ def once(settings: Settings, declared: Declaration, *, force: bool = False) -> d
     with _alone(home / "lock", declared.dataset):
         try:
             record |= _run(settings, declared, sessions, told, force=force)
-        except _SPARK_FAILURES as error:
-            record["error"] = f"{declared.dataset}: Spark: {_first_line(error)}"
+        except frames.FAILURES as error:
+            record["error"] = f"{declared.dataset}: Spark: {frames.complaint(error)}"
             raise StoreUnavailable(f"{record['error']}; the served generation stays: run the batch again") from error
         except BaseException as error:
             record["error"] = str(error) or type(error).__name__
@@ -208,12 +205,6 @@ def _text(summary: dict[str, Any]) -> str:
     lines.append(f"  audit    {audited['checked']:>12,} micro-batches equal in batch and speed, to the last bit")
     lines += [f"  unaudited seq {u['seq']} to {u['through']}: {u['reason']}" for u in audited["unaudited"]]
     return "\n".join(lines)
-
-
-def _first_line(error: BaseException) -> str:
-    """Return what Spark says went wrong, without Java's traces; the whole is in the exception that is chained."""
-    said = str(error.java_exception.toString()) if isinstance(error, Py4JJavaError) else str(error)
-    return " ".join((said or type(error).__name__).split("\n\tat ")[0].split())[:500]
 
 
 def _say(text: str) -> None:

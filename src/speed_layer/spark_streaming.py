@@ -102,7 +102,7 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
                 heart.beat("waiting for a store")
                 stop.wait(_RETRY_S)
     finally:
-        spark.stop()
+        frames.end(spark)
 
 
 def _stream(

@@ -95,7 +95,7 @@ def run(
     except StreamingQueryException as error:
         raise _cause(raised, error, driver.declaration.dataset) from error
     finally:
-        query.stop()
+        frames.end(query)
     if raised:
         raise raised[0]
 
@@ -104,8 +104,7 @@ def _cause(raised: list[BaseException], error: StreamingQueryException, dataset:
     """Return what the micro-batch raised, or Spark's own complaint in one line."""
     if raised:
         return raised[0]
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return BraidError(f"{dataset}: the stream ended: {first}; the log has the whole trace")
+    return BraidError(f"{dataset}: the stream ended: {frames.complaint(error)}; start it again")
 
 
 def report(head: LedgerRow, seconds: float) -> None:

@@ -39,6 +39,7 @@ HOMES = {
     "lmdb": ("braid/adapters/lmdb.py",),
     "numpy": ("speed_layer/fold.py", "speed_layer/history.py"),
     "orjson": ("producer/", "serving/"),
+    "py4j": ("braid/adapters/spark.py",),
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/files.py", "braid/adapters/hive.py",

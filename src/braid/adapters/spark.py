@@ -11,12 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark import SparkContext
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
 
 from braid.ledger import Offsets, Range, spark_of
 from braid.settings import Settings
 
 RECORDS = "records"
+FAILURES = (Py4JError, PySparkException, ConnectionError)  # of Spark itself; the last when its JVM is gone
 _COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
 
 
@@ -87,6 +92,29 @@ def empty(spark: SparkSession, schema: str) -> DataFrame:
     """Return a frame without rows; `schema` is Spark's text, `name TYPE` separated by `, `."""
     columns = (column.rsplit(" ", 1) for column in schema.split(", "))
     return spark.range(0).selectExpr(*(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns))
+
+
+def complaint(error: BaseException) -> str:
+    """Return what Spark says went wrong in one line, without Java's traces."""
+    said = str(error.java_exception.toString()) if isinstance(error, Py4JJavaError) else str(error)
+    return " ".join((said or type(error).__name__).split("\n\tat ")[0].split())[:500]
+
+
+def end(stoppable: SparkSession | StreamingQuery) -> None:
+    """Stop a session or a query; a JVM that received the same signal as we did may be gone, and with it what ran in it."""
+    try:
+        stoppable.stop()
+    except (Py4JError, OSError):
+        if _jvm_answers():
+            raise
+
+
+def _jvm_answers() -> bool:
+    gateway: Any = SparkContext._gateway
+    try:
+        return bool(gateway and gateway.jvm.System.nanoTime())
+    except (Py4JError, OSError):
+        return False
 
 
 def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
