@@ -131,7 +131,9 @@ def test_spark_and_the_reference_agree_on_every_record(spark, of):
 def usual_share(spark, of: Topic) -> float:
     """Return which part of the records last read was usual (read by one regular expression)."""
     pattern = usual.pattern(of)
-    return spark.sql(f"SELECT avg(int(coalesce(CAST(value AS STRING) RLIKE r'{pattern}', false))) FROM records_source").first()[0]
+    return spark.sql(
+        f"SELECT avg(int(coalesce(CAST(value AS STRING) RLIKE r'{pattern}', false))) FROM records_source"
+    ).first()[0]
 
 
 def test_records_as_the_producer_writes_them_are_usual(spark):
@@ -153,10 +155,18 @@ def test_records_as_the_producer_writes_them_are_usual(spark):
     assert usual_share(spark, of) == 1
 
 
-@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Chatham", "Europe/London", "Europe/Dublin", "Australia/Lord_Howe", "Pacific/Apia"])
+@pytest.mark.parametrize(
+    "zone",
+    ["America/New_York", "Pacific/Chatham", "Europe/London", "Europe/Dublin", "Australia/Lord_Howe", "Pacific/Apia"],
+)
 def test_times_around_every_change_of_a_clock_agree(spark, zone):
     of = replace(TOPICS[1], event_time=EventTime("seen", zone))
-    locals_ = [change + timedelta(minutes=m, seconds=sec) for change in clock_changes(zone) for m in range(-150, 151, 10) for sec in (0, -1)]
+    locals_ = [
+        change + timedelta(minutes=m, seconds=sec)
+        for change in clock_changes(zone)
+        for m in range(-150, 151, 10)
+        for sec in (0, -1)
+    ]
     raws = [f'{{"fare":1,"trip":"a","seen":"{local:%Y-%m-%dT%H:%M:%S}","count":1}}'.encode() for local in locals_]
     assert len(raws) > 1000
     assert not differences(spark, of, raws, [2**62] * len(raws))

@@ -61,7 +61,11 @@ def rows(rng, size):
 
 
 def table(spark, made, name):
-    kinds = {"partition": pa.int32(), "reason": pa.string(), **{c: pa.string() for c in ("topic", "f_trip", "f_zone", "f_kind")}}
+    kinds = {
+        "partition": pa.int32(),
+        "reason": pa.string(),
+        **{c: pa.string() for c in ("topic", "f_trip", "f_zone", "f_kind")},
+    }
     columns = {name: pa.array([row[name] for row in made], kinds.get(name, pa.int64())) for name in made[0]}
     spark.createDataFrame(pa.table(columns)).createOrReplaceTempView(name)
 
@@ -94,7 +98,11 @@ def joined(row, view):
     """Return a state row of Spark with its halves joined."""
     numbers = [row["n"], ((row["fp_hi"] << 32) + row["fp_lo"]) % 2**64]
     for m in view.measures:
-        numbers += [row[f"{m.name}_n"], row[f"{m.name}_sum"], (row[f"{m.name}_sumsq_hi"] << 32) + row[f"{m.name}_sumsq_lo"]]
+        numbers += [
+            row[f"{m.name}_n"],
+            row[f"{m.name}_sum"],
+            (row[f"{m.name}_sumsq_hi"] << 32) + row[f"{m.name}_sumsq_lo"],
+        ]
         numbers += [row[f"{m.name}_min"], row[f"{m.name}_max"]]
     return numbers
 
@@ -134,7 +142,14 @@ def test_slim_rows_hold_what_the_driver_needs(spark, declared):
     kafka = {"topic": ["trips.v1"] * 2, "partition": pa.array([0, 0], pa.int32()), "offset": [7, 8]}
     kafka |= {"timestamp": pa.array(appended, pa.timestamp("us", "UTC")), "value": [good, b"x" * 5000]}
     spark.createDataFrame(pa.table(kafka)).createOrReplaceTempView("slim_source")
-    alive, dead = sorted(spark.sql(sql.slim(declared, topic, "slim_source")).toArrow().to_pylist(), key=lambda r: r["offset"])
+    alive, dead = sorted(
+        spark.sql(sql.slim(declared, topic, "slim_source")).toArrow().to_pylist(), key=lambda r: r["offset"]
+    )
     assert (alive["reason"], alive["raw"], alive["f_fare"], alive["f_load"]) == (None, None, 150, None)
-    assert (dead["reason"], dead["raw"], dead["f_fare"], dead["id64"]) == ("expected one JSON object", b"x" * 4096, None, None)
+    assert (dead["reason"], dead["raw"], dead["f_fare"], dead["id64"]) == (
+        "expected one JSON object",
+        b"x" * 4096,
+        None,
+        None,
+    )
     assert not {"f_trip", "f_seen", "f_note"} & set(alive)
