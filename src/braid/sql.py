@@ -56,19 +56,16 @@ def parsed(topic: Topic, source: str) -> str:
 
 def _read(topic: Topic, source: str) -> str:
     """Return the rows with `vals`: the reason alone, or an empty string and the values."""
-    handed = f"replace({_DECODED}, '{usual.MARK}', '{usual.SCRATCHED}')"  # so that only what is handed out holds the mark
-    handed = f"regexp_replace({handed}, {pattern(usual.pattern(topic))}, r'{usual.replacement(topic)}')"
+    rows = (
+        "SELECT topic, `partition`, `offset`, unix_micros(`timestamp`) AS append_us, value AS raw, "
+        f"CASE WHEN length(value) <= {g.MAX_BYTES} THEN try_validate_utf8(CAST(value AS STRING)) END AS t FROM {source}"
+    )
+    handed = f"regexp_replace(t, {pattern(usual.pattern(topic))}, r'{usual.replacement(topic)}')"
     if padded := usual.pads(topic.fields.values()):
         handed = f"regexp_replace({handed}, {pattern(padded[0])}, r'{padded[1]}')"
-    rows = (
-        "SELECT topic, `partition`, `offset`, unix_micros(`timestamp`) AS append_us, raw, "
-        f"split({handed}, '{usual.MARK}') AS vals FROM (SELECT *, value AS raw FROM {source})"
-    )
-    vals = f"CASE WHEN vals[0] = '' AND size(vals) > 1 THEN vals ELSE {thorough(topic, _DECODED)} END AS vals"
-    return _select([*_POSITION, vals], rows)
-
-
-_DECODED = f"CASE WHEN length(raw) <= {g.MAX_BYTES} THEN try_validate_utf8(CAST(raw AS STRING)) END"
+    # the text of a usual record begins with a bracket, what is handed out of it with the mark
+    split = f"CASE WHEN startswith(t, '{{') THEN split({handed}, '{usual.MARK}') END AS vals"
+    return thorough(topic, _POSITION, _select([*_POSITION, "t", split], rows))
 
 
 def _timely(topic: Topic, rows: str) -> str:

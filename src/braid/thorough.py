@@ -1,8 +1,8 @@
 r"""The thorough reading of a record in Spark SQL: every rule of docs/records.md, in its order, for any bytes.
 
-It is an expression over the column `raw`, for records that are not usual, and gives an array of strings: the reason
-alone, or an empty string and the values: strings as they are, numbers as scaled integers, times as microseconds. How
-it reads JSON, without a double and without Spark's own leniency:
+It fills the column `vals` where the usual reading did not: an array of strings, the reason alone, or an empty string
+and the values: strings as they are, numbers as scaled integers, times as microseconds. How it reads JSON, without a
+double and without Spark's own leniency:
 
 - In the text, strings become one mark and other values another, and innermost brackets are folded into the second,
   once a level. What is left tells whether one whole object stands at the start, and whether anything follows.
@@ -10,14 +10,15 @@ it reads JSON, without a double and without Spark's own leniency:
   Then `from_json`, which would read numbers as doubles, gives every value exactly as it was written, and its first
   character tells its type.
 
-Every micro-batch pays for this expression when Spark plans it and sends it to the tasks. So it is one column of one
-subquery; the fields go in as a table, one literal, and one lambda judges them all; and a lambda over an array of one
-stands for `let`, so that nothing is written or computed twice.
+Every micro-batch pays for the size of this text when Spark plans it. So the fields go in as a table, one literal, and
+one lambda judges them all; no lambda stands in another, for Spark's analyser takes a turn for each level; and what is
+used twice is a column of a subquery, null for usual records, and nulls cost next to nothing.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from braid import grammar as g
 from braid.declaration import Field, Topic
@@ -41,29 +42,27 @@ def whole(value: str, regex: str) -> str:
     return f"{value} RLIKE " + pattern(rf"\A(?:{regex})\z")
 
 
-def let(name: str, value: str, body: str) -> str:
-    """Return `body` with `name` bound to `value`; `get(…, 0)` would write both twice, and twice again a level up."""
-    return f"transform(array({value}), {name} -> {body})[0]"
-
-
-def thorough(topic: Topic, decoded: str) -> str:
-    """Return the array of a record of `topic`.
+def thorough(topic: Topic, columns: Sequence[str], source: str) -> str:
+    """Return the SELECT of `columns` and `vals`, filled where its first element is not an empty string.
 
     Parameters
     ----------
     topic
-        What the record must be.
-    decoded
-        Its text, null when it is too long or not UTF-8; the column `raw` holds its bytes.
+        What the records must be.
+    columns
+        The columns to hand on, `raw` (the bytes) among them.
+    source
+        A SELECT of the columns, `vals`, and `t`, the text of `raw`: null when that is too long or not UTF-8.
     """
-    return f"""CASE WHEN raw IS NULL OR length(raw) = 0 THEN {_dead(g.NO_VALUE)}
-      WHEN length(raw) > {g.MAX_BYTES} THEN {_dead(g.TOO_LONG)}
-      ELSE {let("t", decoded, let("folded", _folded("t"), _document(topic)))} END"""
+    kept = ", ".join(columns)
+    rows = f"SELECT {kept}, vals, t, CASE WHEN {USUAL} THEN NULL ELSE {_folded('t')} END AS folded FROM ({source})"
+    rows = f"SELECT {kept}, vals, t, folded, CASE WHEN folded = '\\u0002' AND {_OBJECT} THEN {_marked('t')} END AS marked FROM ({rows})"
+    rows = f"SELECT {kept}, vals, {_why()} AS why, from_json(marked, 'MAP<STRING, STRING>') AS found FROM ({rows})"
+    rows = f"SELECT {kept}, vals, why, CASE WHEN why IS NULL AND found IS NOT NULL THEN {_outcomes(topic)} END AS outcomes FROM ({rows})"
+    return f"SELECT {kept}, {_vals()} AS vals FROM ({rows})"
 
 
-def _dead(reason: str) -> str:
-    return f"array({text(reason)})"
-
+USUAL = "vals[0] = ''"
 
 # ---- the document ------------------------------------------------------------------------------------------------
 
@@ -99,16 +98,19 @@ def _marked(json_text: str) -> str:
     return f"""regexp_replace({strings}, {_NEXT_NUMBER}, r'$1"$2"')"""
 
 
-def _document(topic: Topic) -> str:
-    stopped = " ".join(f"WHEN t RLIKE {regex} THEN {_dead(reason)}" for regex, reason in _STOPPED_BY)
-    unique = f"CASE WHEN try_parse_json(marked) IS NULL THEN {_dead(g.DUPLICATE)} ELSE {_fields(topic)} END"
-    return rf"""CASE WHEN t IS NULL THEN {_dead(g.NOT_UTF8)}
+def _why() -> str:
+    """Return the reason that is one of the document, null when there is none or the record is usual."""
+    stopped = " ".join(f"WHEN t RLIKE {regex} THEN {text(reason)}" for regex, reason in _STOPPED_BY)
+    return rf"""CASE WHEN {USUAL} THEN NULL
+      WHEN raw IS NULL OR length(raw) = 0 THEN {text(g.NO_VALUE)}
+      WHEN length(raw) > {g.MAX_BYTES} THEN {text(g.TOO_LONG)}
+      WHEN t IS NULL THEN {text(g.NOT_UTF8)}
       WHEN NOT (startswith(folded, '\u0002') AND {_OBJECT}) THEN CASE {stopped}
-        WHEN {_OBJECT} THEN {_dead(g.NOT_WELL_FORMED)} ELSE {_dead(g.NOT_AN_OBJECT)} END
-      WHEN folded <> '\u0002' THEN {_dead(g.TRAILING)}
-      WHEN NOT ({whole("t", g.NO_LONE_SURROGATE)}) THEN {_dead(g.LONE_SURROGATE)}
-      WHEN length(raw) > {g.MAX_KEY} AND NOT ({whole("t", g.NO_LONG_KEY)}) THEN {_dead(g.LONG_KEY)}
-      ELSE {let("marked", _marked("t"), unique)} END"""
+        WHEN {_OBJECT} THEN {text(g.NOT_WELL_FORMED)} ELSE {text(g.NOT_AN_OBJECT)} END
+      WHEN marked IS NULL THEN {text(g.TRAILING)}
+      WHEN NOT ({whole("t", g.NO_LONE_SURROGATE)}) THEN {text(g.LONE_SURROGATE)}
+      WHEN length(raw) > {g.MAX_KEY} AND NOT ({whole("t", g.NO_LONG_KEY)}) THEN {text(g.LONG_KEY)}
+      WHEN try_parse_json(marked) IS NULL THEN {text(g.DUPLICATE)} END"""
 
 
 # ---- its fields --------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def _document(topic: Topic) -> str:
 # absent optional one. So the least outcome of a record tells its first bad field, if any.
 
 _TABLE = (
-    "ARRAY<STRUCT<name STRING, kind STRING, scale INT, low BIGINT, high BIGINT, max_length INT, listed ARRAY<STRING>,"
+    "ARRAY<STRUCT<kind STRING, scale INT, low BIGINT, high BIGINT, max_length INT, listed ARRAY<STRING>,"
     " missing STRING, type STRING, form STRING, out STRING, blank STRING, long STRING, control STRING, unlisted STRING>>"
 )
 
@@ -124,7 +126,7 @@ _TABLE = (
 def _row(i: int, field: Field) -> dict[str, object]:
     """Return a field's line of the table: what its rules compare with, and the outcome when one fails."""
     low, high = g.bounds(field) if field.numeric else (g.FIRST_US, g.END_US - 1)
-    row: dict[str, object] = {"name": f'"{field.name}', "kind": field.type, "scale": field.scale, "low": low, "high": high}
+    row: dict[str, object] = {"kind": field.type, "scale": field.scale, "low": low, "high": high}
     row |= {"max_length": field.max_length + 1, "listed": field.values}  # k carries a mark
     reasons = {"type": g.wrong_type(field), "out": g.wrong_type(field)}
     if not field.optional:
@@ -137,14 +139,13 @@ def _row(i: int, field: Field) -> dict[str, object]:
     return row | {rule: f"!{i:03d}{reason}" for rule, reason in reasons.items()}
 
 
-def _fields(topic: Topic) -> str:
-    """Return the array of a whole document, `marked`: each field `f` of the table, its text `k`, that as an integer `x`."""
-    rows = [_row(i, field) for i, field in enumerate(topic.fields.values())]
-    table = f"from_json({text(json.dumps(rows))}, '{_TABLE}')"
-    outcome = let("k", "try_element_at(found, f.name)", let("x", _integer(topic), _outcome(topic)))
-    outcomes = let("found", "from_json(marked, 'MAP<STRING, STRING>')", f"transform({table}, f -> {outcome})")
-    values = "concat(array(''), transform(o, x -> substr(x, 2)))"
-    return let("o", outcomes, f"CASE WHEN startswith(array_min(o), '!') THEN array(substr(array_min(o), 5)) ELSE {values} END")
+def _outcomes(topic: Topic) -> str:
+    """Return the outcomes: for each field `f` of the table and its text `k`, and `x`, what that is as an integer."""
+    fields = topic.fields.values()
+    table = f"from_json({text(json.dumps([_row(i, field) for i, field in enumerate(fields)]))}, '{_TABLE}')"
+    names = ", ".join(text(f'"{field.name}') for field in fields)
+    texts = f"transform(array({names}), name -> try_element_at(found, name))"
+    return f"zip_with({table}, {texts}, (f, k) -> transform(array({_integer(topic)}), x -> {_outcome(topic)})[0])"
 
 
 def _integer(topic: Topic) -> str:
@@ -186,3 +187,9 @@ _STRING_RULES = f"""WHEN f.kind = 'string' THEN CASE WHEN NOT startswith(k, '"')
   WHEN NOT ({whole("k", g.NO_CONTROL)}) THEN f.control
   WHEN NOT array_contains(f.listed, substr(k, 2)) THEN f.unlisted
   ELSE concat('=', substr(k, 2)) END"""
+
+
+def _vals() -> str:
+    values = "concat(array(''), transform(outcomes, x -> substr(x, 2)))"
+    return f"""CASE WHEN {USUAL} THEN vals WHEN why IS NOT NULL THEN array(why)
+      WHEN startswith(array_min(outcomes), '!') THEN array(substr(array_min(outcomes), 5)) ELSE {values} END"""

@@ -18,7 +18,6 @@ from braid import grammar as g
 from braid.declaration import Field, Topic
 
 MARK = "\x1f"  # before each value
-SCRATCHED = "\x1e"  # what a mark in a record becomes first: it is no usual record with either
 _D = g.DIGIT
 _DATE = (
     f"(?:19(?:7[1-9]|[89]{_D})|20{_D}{{2}}|21(?:[0-8]{_D}|9[0-8]))-"  # 1971 to 2198: in range in every zone

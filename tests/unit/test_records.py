@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from braid.declaration import EventTime, Field, Topic
 from braid.records import DeadLetter, Event, parse
-from braid.usual import integers
-from tests import strategies
 
 APPEND_US = 1_795_169_000_000_000
 FIELDS = {
@@ -181,51 +175,3 @@ def test_an_event_time_of_append_needs_no_field():
     found = parse(topic, b'{"image_id":"a"}', APPEND_US)
     assert isinstance(found, Event)
     assert found.event_us == APPEND_US
-
-
-@given(strategies.records(TOPIC), st.integers(0, 2**62))
-def test_any_bytes_have_a_verdict(raw, append_us):
-    assert isinstance(parse(TOPIC, raw, append_us), Event | DeadLetter)
-
-
-@given(strategies.events(TOPIC), st.randoms(use_true_random=False), st.sampled_from([None, 2]))
-def test_the_order_of_keys_and_white_space_decide_nothing(raw, rng, indent):
-    members = [f"{json.dumps(k)}: {v}" for k, v in _members(raw)]
-    rng.shuffle(members)
-    space = "\n" * (indent or 0)
-    again = "{" + f"{space},{space}".join(members) + "}" + space
-    assert parse(TOPIC, again.encode(), APPEND_US) == parse(TOPIC, raw, APPEND_US)
-
-
-def _members(raw: bytes) -> list[tuple[str, str]]:
-    """Return the members of a flat object, values as they were written."""
-
-    class Written(float):
-        pass
-
-    texts: list[str] = []
-
-    def number(text: str) -> float:
-        texts.append(text)
-        return Written(len(texts) - 1)
-
-    found = json.loads(raw, parse_float=number, parse_int=number)
-
-    def written(value: object) -> str:
-        if isinstance(value, Written):
-            return texts[int(value)]
-        if isinstance(value, list):
-            return "[" + ",".join(map(written, value)) + "]"
-        if isinstance(value, dict):
-            return "{" + ",".join(f"{json.dumps(k)}:{written(v)}" for k, v in value.items()) + "}"
-        return json.dumps(value)
-
-    return [(k, written(v)) for k, v in found.items()]
-
-
-@given(st.integers(0, 10**5), st.integers(-3, 10**5), st.integers(0, 2 * 10**5 + 9))
-def test_patterns_of_integers_match_those_between_their_bounds_alone(first, more, tried):
-    last = first + more
-    pattern = re.compile("|".join(integers(first, last)) or "(?!)", re.ASCII)
-    for n in (tried, first - 1, first, last, last + 1):
-        assert n < 0 or bool(pattern.fullmatch(str(n))) == (first <= n <= last)
