@@ -152,7 +152,9 @@ def _integer(topic: Topic) -> str:
     """Return the scaled integer or the microseconds that `k` means, null when it is no such text or far too large."""
     cases = []
     if any(f.type == "time" for f in topic.fields.values()):
-        cases.append(f"WHEN f.kind = 'time' THEN CASE WHEN {whole('k', chr(34) + g.TIME)} THEN {_micros(topic.event_time.zone)} END")
+        cases.append(
+            f"WHEN f.kind = 'time' THEN CASE WHEN {whole('k', chr(34) + g.TIME)} THEN {_micros(topic.event_time.zone)} END"
+        )
     longest = g.MAX_INTEGER + g.MAX_FRACTION + 2
     exact = f"try_cast(k AS DECIMAL(38, {g.MAX_FRACTION}))"
     for kind, scale in sorted({(f.type, f.scale) for f in topic.fields.values() if f.numeric}):
@@ -177,7 +179,9 @@ def _outcome(topic: Topic) -> str:
     cases.append("WHEN x BETWEEN f.low AND f.high THEN concat('=', CAST(x AS STRING))")
     for kind in sorted(kinds & {"decimal", "integer"}):
         cases.append(f"WHEN f.kind = '{kind}' AND startswith(k, '\"') THEN f.type")
-        cases.append(f"WHEN f.kind = '{kind}' AND k RLIKE r'\\A[-0-9]' AND NOT ({whole('k', g.form(kind))}) THEN f.form")
+        cases.append(
+            f"WHEN f.kind = '{kind}' AND k RLIKE r'\\A[-0-9]' AND NOT ({whole('k', g.form(kind))}) THEN f.form"
+        )
     return f"CASE WHEN k IS NULL THEN f.missing {' '.join(cases)} ELSE f.out END"
 
 

@@ -34,7 +34,7 @@ def pattern(topic: Topic) -> str:
     parts = []
     for i, field in enumerate(topic.fields.values()):
         value = f"(?:{_value(field)}|null)" if field.optional else _value(field)
-        pair = f'{space},{space}' * (i > 0) + f'"{field.name}"{space}:{space}{value}'
+        pair = f"{space},{space}" * (i > 0) + f'"{field.name}"{space}:{space}{value}'
         parts.append(f"(?:{pair})?" if field.optional and i else pair)
     return rf"\A\{{{space}{''.join(parts)}{space}\}}{space}\z"
 
@@ -82,7 +82,9 @@ def _value(field: Field) -> str:
         return _number(field)
     if field.values is None:
         # not blank, for it does not begin so; a character takes at most four bytes
-        bounded = f"{_ASCII}{{1,{field.max_length}}}" + (f"|{_ANY}{{1,{field.max_length // 4}}}" if field.max_length > 3 else "")
+        bounded = f"{_ASCII}{{1,{field.max_length}}}" + (
+            f"|{_ANY}{{1,{field.max_length // 4}}}" if field.max_length > 3 else ""
+        )
         return f'"({g.NOT_BLANK}(?:{bounded}))"'
     return f'"({"|".join(map(_quoted, filter(_is_plain, field.values))) or "(?!)"})"'
 

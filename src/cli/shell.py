@@ -69,9 +69,12 @@ def kafka(settings: "Settings", execute: str) -> None:
                 [(r.partition, r.offset, _utc(r.append_us), _text(r.value)) for r in records],
             )
         elif verb == "send" and topic and last:
+            with KafkaLog(settings.kafka_bootstrap) as log:
+                if topic not in log.names():  # the client itself would wait a minute for it to appear
+                    raise UsageError(f"kafka: expected a topic that exists (`topics` lists them), got {topic!r}")
             with EventProducer(settings.kafka_bootstrap) as producer:
-                producer.send(topic, None, last.encode())
-            show("sent")
+                partition, offset = producer.delivered(topic, None, last.encode())
+            show(f"{topic}, partition {partition}, offset {offset}")
         else:
             raise UsageError(f"kafka: expected {KAFKA_HELP}, got {line!r}")
 

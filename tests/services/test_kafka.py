@@ -137,3 +137,10 @@ def test_giving_up_fails_what_was_not_acknowledged(log: KafkaLog, broker: str, t
     delivery = sender.send(name, b"key", b"kept back")
     sender.close(0)
     assert delivery.is_done
+
+
+def test_a_delivered_event_is_where_the_answer_says(log, producer, topic):
+    name = topic()
+    log.create(name, 1)
+    assert [producer.delivered(name, None, text) for text in (b"one", b"two")] == [(0, 0), (0, 1)]
+    assert log.latest([name]) == {(name, 0): 2}

@@ -25,6 +25,7 @@ from braid.errors import StoreUnavailable
 from braid.ledger import Offsets, Partition
 
 TIMEOUT_MS = 10_000
+DELIVERY_MS = 120_000  # a broker that restarts is waited for
 RETRY_S = 0.1
 RECONNECT_MS = 1_000  # the client's own 30 s would be most of an outage
 PARTITIONS = 3  # of a new topic; never changed afterwards
@@ -269,7 +270,7 @@ class EventProducer:
                 bootstrap_servers=addresses,
                 acks="all",
                 enable_idempotence=True,
-                delivery_timeout_ms=120_000,
+                delivery_timeout_ms=DELIVERY_MS,
                 compression_type="lz4",
                 linger_ms=linger_ms,
                 batch_size=262_144,
@@ -290,6 +291,18 @@ class EventProducer:
         except KafkaError as error:
             raise StoreUnavailable(f"Kafka at {self._bootstrap}: sending to {topic}: {error}") from error
         return delivery
+
+    def delivered(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
+        """Send one event, wait for its acknowledgement and return its partition and offset.
+
+        Raises
+        ------
+        StoreUnavailable
+            The broker refused it, or did not acknowledge it within the delivery time-out.
+        """
+        with _answering(self._bootstrap, f"sending to {topic}"):
+            written = self._producer.send(topic, value=value, key=key).get(timeout=DELIVERY_MS / 1000 + 1)
+        return written.partition, written.offset
 
     def _partition(self, topic: str, key: bytes) -> int:
         """Return the partition of a key: CRC-32, as librdkafka does, a third of the cost of murmur2 in Python."""
