@@ -22,6 +22,7 @@
     │   └── SeenIdsRefused              the file of seen ids is damaged, foreign or ahead: it is rebuilt
     ├── AuditFailed            exit 1   batch and speed differ; the publication is blocked
     ├── MasterRefused          exit 1   the archive on disk is not what was archived: names the file
+    ├── ReceiptRefused         exit 1   a receipt that was altered on its way, or cannot be checked here
     └── StoreUnavailable       exit 1   Kafka, Cassandra or Hive did not answer
 
 Errors are split by whose fault they are, so the edge (command line, HTTP) needs no table of its own:
@@ -123,6 +124,10 @@ class AuditFailed(BraidError):
 
 class MasterRefused(BraidError):
     """A file or manifest of the master is missing, or is not the one that was archived."""
+
+
+class ReceiptRefused(BraidError):
+    """A receipt was altered on its way, or names what does not exist here."""
 
 
 class StoreUnavailable(BraidError):

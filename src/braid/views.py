@@ -8,13 +8,11 @@ falls between, whatever the order of arrival.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from braid import windows
+from braid import receipts, windows
 from braid.aggregates import State, lift_event, merge_states
 from braid.declaration import ViewSpec
 from braid.errors import CutPassedHead
@@ -155,20 +153,14 @@ def not_whole(name: str, rows: Sequence[LedgerRow], fragments: Iterable[Fragment
 
 
 def digest(view: View) -> str:
-    """Return the sha256 (hex) over a view's rows in canonical order: what a receipt and `current.audit` hold.
-
-    A row is one line of JSON, [window_start_us, [keys], n, fp, [[n, sum, sumsq, min, max] per measure]]; rows are
-    sorted by window, then key.
+    """Return the sha256 (hex) over a view's states, by `receipts.digest`: what a receipt and `current.audit` hold.
 
     Examples
     --------
     >>> digest({})[:8]
     'e3b0c442'
     """
-    total = hashlib.sha256()
-    for (window_start_us, key), s in sorted(view.items()):
-        measures = [[m.n, m.sum, m.sumsq, m.min, m.max] for m in s.measures]
-        total.update(
-            json.dumps([window_start_us, list(key), s.n, s.fp, measures], separators=(",", ":")).encode() + b"\n"
-        )
-    return total.hexdigest()
+    return receipts.digest(
+        (start, key, s.n, s.fp, [(m.n, m.sum, m.sumsq, m.min, m.max) for m in s.measures])
+        for (start, key), s in view.items()
+    )

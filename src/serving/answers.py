@@ -14,11 +14,14 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from braid import receipts
 from braid.aggregates import Moments, State, finish, merge_states
 from braid.alerts import Alert
 from braid.cql import event_time_column
 from braid.declaration import AlertRule, Declaration, ViewSpec
 from braid.instants import iso
+from braid.ledger import text_of
+from braid.receipts import Question, Receipt
 from braid.views import Key, View, digest
 from serving.params import Query
 from serving.snapshot import Snapshot, What
@@ -30,11 +33,11 @@ Place: TypeAlias = tuple[int, Key]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows, and what they cover. `digest` is `views.digest` of exactly the rows' states, for views."""
+    """Rows, and what they cover; for views with the receipt of exactly these rows."""
 
     rows: list[Row]
     meta: dict[str, Any]
-    digest: str | None
+    receipt: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +98,23 @@ def of_view(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool 
     if query.order == "desc":
         places.reverse()
     chosen = {place: _state(batch, tail, place) for place in places[: query.limit]}
-    receipt = digest(chosen)
-    meta = covered.meta(covered.snapshot.declaration.hash) | {"view": spec.name, "layer": query.layer}
-    meta |= {"digest": receipt, "rows": len(chosen), "of_rows": found}
+    claim = _receipt(covered, spec, query, newest_window, chosen)
+    receipt = receipts.encode(claim)
+    meta = covered.meta(claim.definition) | {"view": spec.name, "layer": query.layer}
+    meta |= {"digest": claim.digest, "rows": claim.rows, "of_rows": found, "receipt": receipt}
     return Answer([_row(spec, place, state, query.state) for place, state in chosen.items()], meta, receipt)
+
+
+def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool, chosen: View) -> Receipt:
+    """Return what the answer claims of its rows, with the question as it was understood."""
+    as_of, declaration = covered.snapshot.as_of(query.layer), covered.snapshot.declaration
+    asked = Question(
+        query.layer, query.keys, query.from_us, query.to_us, newest_window, query.order, query.limit
+    )  # fmt: skip
+    return Receipt(
+        declaration.dataset, spec.name, asked, as_of.generation, as_of.cut_seq, as_of.row.seq, text_of(as_of.row.end),
+        declaration.hash, len(chosen), sum(state.n for state in chosen.values()), digest(chosen),
+    )  # fmt: skip
 
 
 def _places(spec: ViewSpec, query: Query, batch: View, tail: View) -> set[Place]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from braid.receipts import Question, decode
 from braid.views import digest
 from tests.unit.serving_world import RIDES, START_US, World, alert, client_of, ride, states_of, step
 
@@ -87,7 +88,8 @@ def test_the_receipt_is_the_digest_of_the_rows_answered() -> None:
     client = client_of(world)
     whole = client.get(MINUTES)
     assert whole.json["meta"]["digest"] == digest(world.naive("rides_by_minute"))
-    assert whole.headers["X-Braid-Receipt"] == "sha256:" + whole.json["meta"]["digest"]
+    assert whole.headers["X-Braid-Receipt"] == whole.json["meta"]["receipt"]
+    assert decode(whole.json["meta"]["receipt"]).digest == whole.json["meta"]["digest"]
     part = get(client, f"{MINUTES}?city=Lima&state=1")
     assert part["meta"]["digest"] == digest(states_of(part, RIDES, "rides_by_minute"))
 
@@ -132,7 +134,7 @@ def test_a_declared_path_gives_a_bare_array_with_the_receipt_in_headers() -> Non
     assert json.loads(response.headers["X-Braid-As-Of"])["generation"] == 1
     assert response.headers["X-Braid-Complete"] == "true"
     assert response.headers["X-Braid-Definition"] == RIDES.hash
-    assert response.headers["X-Braid-Receipt"].startswith("sha256:")
+    assert decode(response.headers["X-Braid-Receipt"]).question.newest_window
     assert response.headers["X-Braid-Freshness-S"] == "0.000"
     assert response.headers["X-Braid-Generated-At"] == "2026-01-01T01:00:00Z"
 
@@ -232,3 +234,25 @@ def test_the_body_does_not_hold_what_changes_by_the_second() -> None:
     world.monotonic.at_s += 2
     step(client)
     assert client_of(world).get(MINUTES).data == first
+
+
+def test_a_receipt_claims_exactly_the_answered_rows_with_relative_times_resolved() -> None:
+    world = a_world()
+    world.publish(1, 5)
+    client = client_of(world)
+    query = "from=now-1h&to=2026-01-01T02:00:00Z&city=Bern&city=Lima&order=desc&limit=3&state=1"
+    answer = get(client, f"{MINUTES}?{query}")
+    receipt = decode(answer["meta"]["receipt"])
+    asked = Question(
+        "merged", (("city", ("Bern", "Lima")),), START_US, START_US + 2 * 3600 * 10**6, False, "desc", 3
+    )  # fmt: skip
+    assert receipt.question == asked and receipt.definition == RIDES.hash
+    assert (receipt.dataset, receipt.view) == ("rides", "rides_by_minute")
+    assert (receipt.generation, receipt.cut_seq, receipt.seq, receipt.offsets) == (
+        1, 5, 12, {"rides-log:0": world.log_end["rides-log", 0]}
+    )  # fmt: skip
+    states = states_of(answer, RIDES, "rides_by_minute")
+    assert receipt.rows == len(states) == 3 and receipt.n == sum(s.n for s in states.values())
+    assert receipt.digest == digest(states)
+    batch = decode(get(client, f"{MINUTES}?layer=batch")["meta"]["receipt"])
+    assert (batch.question.layer, batch.seq) == ("batch", 5)
