@@ -1,5 +1,7 @@
 """What all test folders share: failing laws and contracts print the values they compared; the real stack is `stack`."""
 
+from collections.abc import Generator
+
 import pytest
 from hypothesis import settings
 
@@ -10,6 +12,21 @@ settings.load_profile("braid")
 pytest.register_assert_rewrite("tests.laws", "tests.contracts")
 
 from tests.stack_fixture import stack  # noqa: E402, F401  # after the line above, which must come before any import
+
+_LOG_LINES = 60
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure on the real stack what its programs wrote last: the files are gone when somebody reads it."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and running is not None:
+        for log in sorted(running.logs.glob("*.log")):
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+            report.sections.append((log.name, "\n".join(lines)))
+    return report
+
 
 # cheap and telling first; the real stack is started only when the tests that need nothing have passed
 _ORDER = ("src", "unit", "model", "spark", "services", "browser")
