@@ -9,7 +9,7 @@ falls between, whatever the order of arrival.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from braid import receipts, windows
@@ -90,6 +90,27 @@ def coarsen(view: View, fine: ViewSpec, coarse: ViewSpec) -> dict[tuple[int, Key
         place = (windows.coarsen(window_start_us, coarse.window_us), tuple(key[i] for i in keep))
         put(result, place, State(state.n, state.fp, tuple(state.measures[i] for i in order)))
     return result
+
+
+def coarser(spec: ViewSpec, by: Sequence[str], window_us: int) -> ViewSpec:
+    """Return the same view over fewer keys and longer windows: what `coarsen` can roll its states up to.
+
+    Parameters
+    ----------
+    by : some of `spec.by`, or none for one row a window; the declared order is kept
+    window_us : microseconds, a multiple of the view's window, or 0 for all time
+
+    Raises
+    ------
+    ValueError
+        A column is not among the keys, or the windows do not nest.
+    """
+    strangers = [column for column in by if column not in spec.by]
+    if strangers:
+        raise ValueError(f"{spec.name}: expected some of the keys {', '.join(spec.by)}, got {strangers[0]}")
+    if not windows.nest(spec.window_us, window_us):
+        raise ValueError(f"{spec.name}: expected a window made of whole ones of {spec.window_us} us, got {window_us} us")
+    return replace(spec, by=tuple(column for column in spec.by if column in by), window_us=window_us)
 
 
 def answer(view: View, tail: Iterable[Fragment], cut: int, head: int) -> dict[tuple[int, Key], State]:

@@ -28,3 +28,16 @@ def end_us(window_start_us: int, window_us: int) -> int | None:
 def coarsen(window_start_us: int, window_us: int) -> int:
     """Return the start of the coarser window that holds a whole finer one."""
     return start_us(window_start_us, window_us)
+
+
+def nest(fine_us: int, coarse_us: int) -> bool:
+    """Return whether every window of the coarser grid is made of whole finer ones; both grids begin at the epoch.
+
+    Examples
+    --------
+    >>> nest(600_000_000, 3_600_000_000), nest(600_000_000, 900_000_000), nest(600_000_000, ALL_US), nest(ALL_US, 60)
+    (True, False, True, False)
+    """
+    if coarse_us == ALL_US:
+        return True
+    return fine_us != ALL_US and coarse_us % fine_us == 0

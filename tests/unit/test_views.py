@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braid import views
+from braid import views, windows
 from braid.aggregates import lift_event
 from braid.declaration import ViewSpec
 from braid.errors import CutPassedHead
@@ -48,6 +48,46 @@ def test_a_fold_is_what_plain_loops_give(spec: ViewSpec, events: list[Event]) ->
 @given(events=st.lists(laws.events, max_size=30))
 def test_a_coarser_view_follows_from_the_finer_one(coarse: ViewSpec, events: list[Event]) -> None:
     assert views.coarsen(views.fold(BY_MINUTE, events), BY_MINUTE, coarse) == views.fold(coarse, events)
+
+
+KEYS = [(), ("kind",), ("site",), ("kind", "site")]
+MINUTES = [1, 2, 60, 1440, 0]  # 0: all time
+
+
+@given(st.lists(laws.events, max_size=30), st.sampled_from(KEYS), st.sampled_from(MINUTES), st.sampled_from(MINUTES))
+def test_rolling_up_and_grouping_are_the_recompute_in_any_order(
+    events: list[Event], by: tuple[str, ...], first: int, then: int
+) -> None:
+    """Roll up then group == group then roll up == both at once == fold the events so; in one step or in two."""
+    fine = views.fold(BY_MINUTE, events)
+    coarse = views.coarser(BY_MINUTE, by, then * laws.MINUTE_US)
+    rolled = views.coarser(BY_MINUTE, BY_MINUTE.by, then * laws.MINUTE_US)
+    grouped = views.coarser(BY_MINUTE, by, BY_MINUTE.window_us)
+    recomputed = views.fold(coarse, events)
+    assert views.coarsen(fine, BY_MINUTE, coarse) == recomputed
+    assert views.coarsen(views.coarsen(fine, BY_MINUTE, rolled), rolled, coarse) == recomputed
+    assert views.coarsen(views.coarsen(fine, BY_MINUTE, grouped), grouped, coarse) == recomputed
+    if first and windows.nest(first * laws.MINUTE_US, then * laws.MINUTE_US):
+        between = views.coarser(BY_MINUTE, by, first * laws.MINUTE_US)
+        assert views.coarsen(views.coarsen(fine, BY_MINUTE, between), between, coarse) == recomputed
+
+
+@given(batches, st.sampled_from(KEYS), st.sampled_from(MINUTES))
+def test_rolling_up_batch_and_tail_apart_is_rolling_up_their_sum(
+    batches: Sequence[Sequence[Event]], by: tuple[str, ...], minutes: int
+) -> None:
+    coarse = views.coarser(BY_MINUTE, by, minutes * laws.MINUTE_US)
+    parts = [views.coarsen(views.fold(BY_MINUTE, batch), BY_MINUTE, coarse) for batch in batches]
+    assert views.merge_views(parts) == views.fold(coarse, [e for batch in batches for e in batch])
+
+
+def test_what_does_not_nest_is_refused() -> None:
+    with pytest.raises(ValueError, match="by_hour: expected a window made of whole ones of 3600000000 us, got 60000000"):
+        views.coarser(BY_HOUR, BY_HOUR.by, laws.MINUTE_US)
+    with pytest.raises(ValueError, match="by_hour: expected some of the keys site, got kind"):
+        views.coarser(BY_HOUR, ["kind"], 0)
+    with pytest.raises(ValueError, match="got 60000000 us"):
+        views.coarser(BY_KIND, BY_KIND.by, laws.MINUTE_US)
 
 
 @given(batches)
