@@ -49,6 +49,9 @@ class Question:
     from_us, to_us : half-open bounds of window starts, microseconds UTC, None when open
     newest_window : only the newest window of each key
     order, limit : which rows were kept when there were more than `limit` (None: all)
+    window_us, by : the shape that the view's states were merged into, None for its own; bounds are then on that grid, but
+        for window 0 on the view's own (`views.coarser`)
+    offset : how many rows of the listing were on earlier pages
     """
 
     layer: Literal["merged", "batch", "speed"] = "merged"
@@ -58,6 +61,9 @@ class Question:
     newest_window: bool = False
     order: Literal["asc", "desc"] = "asc"
     limit: int | None = None
+    window_us: int | None = None
+    by: tuple[str, ...] | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ def decode(token: str) -> Receipt:
 def _receipt_of(plain: dict[str, Any]) -> Receipt:
     asked = plain.pop("question")
     keys = tuple((str(column), tuple(values)) for column, values in asked.pop("keys"))
+    asked["by"] = None if asked["by"] is None else tuple(asked["by"])
     if set(asked) | {"keys"} != {f.name for f in fields(Question)}:
         raise ValueError("other words of a question")
     return Receipt(question=Question(keys=keys, **asked), **plain)

@@ -109,7 +109,9 @@ def coarser(spec: ViewSpec, by: Sequence[str], window_us: int) -> ViewSpec:
     if strangers:
         raise ValueError(f"{spec.name}: expected some of the keys {', '.join(spec.by)}, got {strangers[0]}")
     if not windows.nest(spec.window_us, window_us):
-        raise ValueError(f"{spec.name}: expected a window made of whole ones of {spec.window_us} us, got {window_us} us")
+        raise ValueError(
+            f"{spec.name}: expected a window made of whole ones of {spec.window_us} us, got {window_us} us"
+        )
     return replace(spec, by=tuple(column for column in spec.by if column in by), window_us=window_us)
 
 

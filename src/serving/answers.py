@@ -7,10 +7,10 @@ ETag. What changes by the second, the freshness and the time of the answer, goes
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 
@@ -22,22 +22,42 @@ from braid.declaration import AlertRule, Declaration, ViewSpec
 from braid.instants import iso
 from braid.ledger import text_of
 from braid.receipts import Question, Receipt
-from braid.views import Key, View, digest
+from braid.views import Key, View, coarsen, digest
+from braid.windows import ALL_US, start_us
+from serving import columns
+from serving.columns import Column
 from serving.params import Query
 from serving.snapshot import Snapshot, What
 from serving.tail import Missing
 
+T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
 Place: TypeAlias = tuple[int, Key]
 
 
+LOOK_EVERY = 4096  # rows between two looks at the clock
+
+
+def unhurried() -> None:
+    """Let an answer take what time it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows, and what they cover; for views with the receipt of exactly these rows."""
+    """Rows, and what they cover.
+
+    Attributes
+    ----------
+    receipt : for views, what is claimed of exactly these rows
+    columns : the rows' columns, for formats that need them
+    following : where the next page begins, None when this is the last
+    """
 
     rows: list[Row]
     meta: dict[str, Any]
     receipt: str | None
+    columns: tuple[Column, ...] = ()
+    following: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,34 +102,45 @@ class Covered:
 # ---- views ---------------------------------------------------------------------------------------------------------
 
 
-def of_view(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool = False) -> Answer:
-    """Return the answer of a view: rows by window, then key.
+def of_view(
+    covered: Covered,
+    spec: ViewSpec,
+    query: Query,
+    newest_window: bool = False,
+    hurry: Callable[[], None] = unhurried,
+) -> Answer:
+    """Return the answer of a view: rows by window, then key. A window without events has no row: a gap is no zero.
 
     Parameters
     ----------
     covered : of the query's layer
     newest_window : only the newest window of each key; a window without events has no row, so it is not empty
+    hurry : called now and then; raises when the answer takes too long
     """
-    batch, tail = covered.snapshot.sides(spec.name, query.layer)
-    places = sorted(_places(spec, query, batch, tail))
+    declaration, shaped = covered.snapshot.declaration, query.shaped(spec)
+    batch, tail = _sides(covered.snapshot, spec, shaped, query, hurry)
+    places = sorted({*batch, *tail})
     if newest_window:
         places = sorted({key: (window_start_us, key) for window_start_us, key in places}.values(), key=lambda p: p[1])
     found = len(places)
     if query.order == "desc":
         places.reverse()
-    chosen = {place: _state(batch, tail, place) for place in places[: query.limit]}
+    page, following = _page(places, query)
+    chosen = {place: _state(batch, tail, place) for place in page}
     claim = _receipt(covered, spec, query, newest_window, chosen)
     receipt = receipts.encode(claim)
     meta = covered.meta(claim.definition) | {"view": spec.name, "layer": query.layer}
-    meta |= {"digest": claim.digest, "rows": claim.rows, "of_rows": found, "receipt": receipt}
-    return Answer([_row(spec, place, state, query.state) for place, state in chosen.items()], meta, receipt)
+    meta |= {"digest": claim.digest, "rows": claim.rows, "of_rows": found, "receipt": receipt} | _range(spec, query)
+    rows = [_row(shaped, place, state, query.state) for place, state in _unhurriedly(chosen.items(), hurry)]
+    return Answer(rows, meta, receipt, columns.of_view(declaration, shaped, state=query.state), following)
 
 
 def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool, chosen: View) -> Receipt:
     """Return what the answer claims of its rows, with the question as it was understood."""
     as_of, declaration = covered.snapshot.as_of(query.layer), covered.snapshot.declaration
     asked = Question(
-        query.layer, query.keys, query.from_us, query.to_us, newest_window, query.order, query.limit
+        query.layer, query.keys, query.from_us, query.to_us, newest_window, query.order, query.limit,
+        query.window_us, query.by, query.offset,
     )  # fmt: skip
     return Receipt(
         declaration.dataset, spec.name, asked, as_of.generation, as_of.cut_seq, as_of.row.seq, text_of(as_of.row.end),
@@ -117,14 +148,54 @@ def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool
     )  # fmt: skip
 
 
-def _places(spec: ViewSpec, query: Query, batch: View, tail: View) -> set[Place]:
-    timed = query.from_us is not None or query.to_us is not None
+def _range(spec: ViewSpec, query: Query) -> dict[str, Any]:
+    """Return the bounds of a roll-up to one window: its rows carry no window, so `meta` says what they hold."""
+    if query.window_us != ALL_US or not spec.window_us:
+        return {}
     return {
-        place
-        for side in (batch, tail)
-        for place in side
-        if (not timed or query.within(place[0])) and (not query.keys or query.matches(spec.by, place[1]))
+        "from": None if query.from_us is None else iso(query.from_us),
+        "to": None if query.to_us is None else iso(query.to_us),
     }
+
+
+def _page(found: list[T], query: Query) -> tuple[list[T], int | None]:
+    """Return the rows of one page, and where the next begins."""
+    end = len(found) if query.limit is None else query.offset + query.limit
+    return found[query.offset : end], end if end < len(found) else None
+
+
+def _unhurriedly(found: Iterable[T], hurry: Callable[[], None]) -> Iterator[T]:
+    for i, one in enumerate(found):
+        if not i % LOOK_EVERY:
+            hurry()
+        yield one
+
+
+def _sides(
+    snapshot: Snapshot, spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], None]
+) -> tuple[View, View]:
+    """Return (batch, tail) with the places that are asked for, rolled up to the shape that is asked for.
+
+    A row of a coarser window is answered whole or not at all, so its own start decides; merged into `all`, each window
+    of the view decides for itself.
+    """
+    timed = query.from_us is not None or query.to_us is not None
+    grid_us = shaped.window_us or spec.window_us
+
+    def chosen(side: View) -> View:
+        if not timed and not query.keys:
+            return side
+        return {
+            place: state
+            for place, state in _unhurriedly(side.items(), hurry)
+            if (not timed or query.within(start_us(place[0], grid_us)))
+            and (not query.keys or query.matches(spec.by, place[1]))
+        }
+
+    batch, tail = snapshot.sides(spec.name, query.layer)
+    same = (shaped.by, shaped.window_us) == (spec.by, spec.window_us)
+    batch, tail = chosen(batch), chosen(tail)
+    return (batch, tail) if same else (coarsen(batch, spec, shaped), coarsen(tail, spec, shaped))
 
 
 def _state(batch: View, tail: View, place: Place) -> State:
@@ -177,12 +248,14 @@ def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query) -> Ans
         and alert.seq <= snapshot.tail.row.seq
         and query.within(alert.event_us)
         and query.matches(by_name[alert.rule].by, alert.key)
+        and (query.min_z is None or alert.z is None or abs(alert.z) >= query.min_z)
     ]
     found.sort(key=lambda alert: -alert.event_us)
-    rows = [_alert(snapshot.declaration, by_name[alert.rule], alert) for alert in found[: query.limit]]
+    page, following = _page(found, query)
+    rows = [_alert(snapshot.declaration, by_name[alert.rule], alert) for alert in page]
     meta = covered.meta(snapshot.declaration.hash) | {"alerts": [rule.name for rule in rules]}
     meta |= {"from_seq": snapshot.recent.from_seq, "rows": len(rows), "of_rows": len(found)}
-    return Answer(rows, meta, None)
+    return Answer(rows, meta, None, columns.of_alerts(snapshot.declaration, rules), following)
 
 
 def _alert(declaration: Declaration, rule: AlertRule, alert: Alert) -> Row:

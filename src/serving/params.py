@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Literal, cast
 
-from braid.declaration import AlertRule, Declaration, Field, Layer, ViewSpec, duration_us
-from braid.instants import instant_us
+from braid.declaration import AlertRule, Declaration, Layer, ViewSpec
+from braid.views import coarser
+from serving import cursors, parameters
+from serving.cursors import Cursor
+from serving.parameters import MOST_ALERTS, MOST_ROWS, NO_KEY, TAKEN, Parameter
 from serving.problems import BadRequest, Fault
 
-MOST_ROWS = 100_000
-MOST_ALERTS = 10_000
-ALERTS = 100  # when no limit is given
-LAYERS = ("merged", "batch", "speed")
-# a key column of such a name is asked for as `key.order=…`
-TAKEN = frozenset({"layer", "from", "to", "limit", "order", "state", "strict", "alert"})
+__all__ = ["MOST_ALERTS", "MOST_ROWS", "TAKEN", "Given", "Order", "Query", "alert_query", "no_query", "view_query"]
 
 Order = Literal["asc", "desc"]
 Given = Mapping[str, Sequence[str]]
-T = TypeVar("T")
-
-_RELATIVE = re.compile(r"now(?:([+-])([1-9][0-9]{0,5})([smhd]))?")
-_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +34,10 @@ class Query:
     state : whether the exact integers go with each row
     strict : whether an incomplete answer is to be an error
     alert : one alert rule's name, None for all
+    window_us, by, stats : a coarser window, some of the keys, some of the statistics; None for the view's own
+    min_z : the least distance of an alert in standard deviations
+    format : json, csv or arrow; None: as Accept asks
+    cursor : where an earlier listing was cut, None for a new one
     """
 
     layer: Layer = "merged"
@@ -51,19 +49,47 @@ class Query:
     state: bool = False
     strict: bool = False
     alert: str | None = None
+    window_us: int | None = None
+    by: tuple[str, ...] | None = None
+    stats: tuple[str, ...] | None = None
+    min_z: Decimal | None = None
+    format: str | None = None
+    cursor: Cursor | None = None
+
+    @property
+    def offset(self) -> int:
+        """How many rows of the listing earlier pages held."""
+        return self.cursor.offset if self.cursor else 0
 
     def canonical(self) -> str:
         """Return the one text of equal queries."""
-        words = [self.layer, self.from_us, self.to_us, self.keys, self.limit, self.order, self.state]
+        return json.dumps([self.listing(), self.from_us, self.to_us, self.limit, self.offset], separators=(",", ":"))
+
+    def listing(self) -> str:
+        """Return the text that every page of one listing has in common."""
+        words = [
+            self.layer, self.keys, self.order, self.state, self.alert, self.window_us, self.by, self.stats,
+            None if self.min_z is None else str(self.min_z.normalize()),
+        ]  # fmt: skip
         return json.dumps(words, separators=(",", ":"))
 
     def matches(self, columns: Sequence[str], key: Sequence[str]) -> bool:
         """Return whether a key, in the order of `columns`, is asked for."""
-        return all(key[columns.index(column)] in values for column, values in self.keys)
+        return all(column in columns and key[columns.index(column)] in values for column, values in self.keys)
 
     def within(self, instant: int) -> bool:
         """Return whether an instant (microseconds UTC) is asked for."""
         return (self.from_us is None or instant >= self.from_us) and (self.to_us is None or instant < self.to_us)
+
+    def shaped(self, spec: ViewSpec) -> ViewSpec:
+        """Return the view as its rows are to be answered: perhaps coarser, perhaps with fewer statistics."""
+        window_us = spec.window_us if self.window_us is None else self.window_us
+        coarse = coarser(spec, spec.by if self.by is None else self.by, window_us)
+        if self.stats is None:
+            return coarse
+        wanted = self.stats
+        measures = tuple(replace(m, stats=tuple(s for s in m.stats if s in wanted)) for m in spec.measures)
+        return replace(coarse, measures=measures)
 
 
 def view_query(
@@ -82,16 +108,20 @@ def view_query(
     BadRequest
         With one fault per parameter that cannot be used.
     """
-    reader = _Reader(given, now_us)
-    layer = fixed or cast("Layer", reader.one("layer", LAYERS, "merged"))
-    bounds = reader.bounds(view.window_us) if view.window_us else (None, None)
+    reader = _Reader(given, now_us, parameters.of_view(declaration, view, fixed_layer=fixed is not None))
+    found = reader.values
+    window_us = view.window_us if found.get("window") is None else found["window"]
+    # the rows of a roll-up are whole windows, so its bounds lie on its own grid; `all` merges the view's own windows
+    grid_us = window_us or view.window_us
+    bounds = reader.bounds(grid_us, parameters.MOST_WINDOWS * grid_us if window_us else None)
     query = Query(
-        layer, *bounds, reader.keys(view.by, declaration.topic(view.topics[0]).fields), reader.limit(MOST_ROWS),
-        cast("Order", reader.one("order", ("asc", "desc"), "asc")), reader.flag("state"), reader.flag("strict"),
+        fixed or cast("Layer", found["layer"]), *bounds, reader.keys(), found["limit"], cast("Order", found["order"]),
+        found["state"], found["strict"], window_us=None if window_us == view.window_us else window_us,
+        by=reader.group(view.by), stats=found["stats"] or None, format=found["format"], cursor=reader.cursor(),
     )  # fmt: skip
-    why = {} if view.window_us else dict.fromkeys(("from", "to"), f"no such parameter: {view.name} covers all time")
-    reader.check(why)
-    return query
+    all_time = f"no such parameter: {view.name} covers all time"
+    reader.check({} if view.window_us else dict.fromkeys(("from", "to", "window"), all_time))
+    return _continued(query)
 
 
 def alert_query(
@@ -109,111 +139,107 @@ def alert_query(
     BadRequest
         With one fault per parameter that cannot be used.
     """
-    reader = _Reader(given, now_us)
-    alert = None if one else reader.one("alert", tuple(rule.name for rule in rules), "") or None
-    columns = tuple(dict.fromkeys(column for rule in rules for column in rule.by))
-    fields = {name: f for topic in declaration.topics for name, f in topic.fields.items()}
+    reader = _Reader(given, now_us, parameters.of_alerts(declaration, rules, one=one))
+    found = reader.values
     query = Query(
-        "merged", *reader.bounds(1), reader.keys(columns, fields), reader.limit(MOST_ALERTS) or ALERTS, "desc",
-        strict=reader.flag("strict"), alert=alert,
+        "merged", *reader.bounds(1, parameters.ALERTS_SPAN_US), reader.keys(), found["limit"], "desc",
+        strict=found["strict"], alert=found.get("alert"), min_z=found["min_z"], format=found["format"],
+        cursor=reader.cursor(),
     )  # fmt: skip
     reader.check({})
-    return query
+    return _continued(query)
 
 
 def no_query(given: Given) -> None:
     """Refuse every parameter. Raises BadRequest."""
-    _Reader(given, 0).check({})
+    _Reader(given, 0, ()).check({})
+
+
+def _continued(query: Query) -> Query:
+    """Return a query with the bounds of the listing that it goes on with; its other parameters must be that one's."""
+    cursor = query.cursor
+    if cursor is None:
+        return query
+    if cursor.listing != cursors.short_hash(query.listing()):
+        raise BadRequest([Fault("cursor", "the other parameters as in `next`", "others")])
+    return replace(query, from_us=cursor.from_us, to_us=cursor.to_us)
 
 
 class _Reader:
-    """Takes parameters one by one, gathers what is wrong with them, and refuses those nobody took."""
+    """Reads the given texts through parameters, gathers what is wrong, and refuses names that nobody defined."""
 
-    def __init__(self, given: Given, now_us: int) -> None:
+    def __init__(self, given: Given, now_us: int, known: Sequence[Parameter]) -> None:
         self._given = given
         self._now_us = now_us
-        self._known: list[str] = []
+        self._known = known
         self._faults: list[Fault] = []
+        self.values: dict[str, Any] = {p.name: self._value(p) for p in known}
 
     def check(self, why: Mapping[str, str]) -> None:
         """Raise what was found; `why` says of single names why they are not known here."""
+        names = [p.name for p in self._known]
         for name, values in self._given.items():
-            if name not in self._known:
-                self._fault(name, why.get(name) or self._nearest(name), values[0])
+            if name not in names:
+                self._fault(name, why.get(name) or _nearest(name, names), values[0])
         if self._faults:
-            raise BadRequest(self._faults)
+            order = {name: i for i, name in enumerate(names)}
+            raise BadRequest(sorted(self._faults, key=lambda fault: order.get(fault.parameter, len(order))))
 
-    def one(self, name: str, words: Sequence[str], default: str) -> str:
-        value = self._single(name)
-        if value is None or value in words:
-            return value or default
-        self._fault(name, f"one of {', '.join(words)}", value)
-        return default
+    def keys(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the accepted values of each key column that is asked for."""
+        return tuple((p.column, self.values[p.name]) for p in self._known if p.column and self.values[p.name])
 
-    def flag(self, name: str) -> bool:
-        return self.one(name, ("0", "1"), "0") == "1"
+    def group(self, by: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the keys to keep, None for all."""
+        wanted = self.values["group_by"]
+        if NO_KEY in wanted and len(wanted) > 1:
+            self._fault("group_by", "columns, or the empty text alone", ", ".join(wanted))
+        kept = tuple(column for column in by if column in wanted)
+        return None if not wanted or kept == tuple(by) else kept
 
-    def limit(self, most: int) -> int | None:
-        value = self._single("limit")
-        if value is None:
-            return None
-        if re.fullmatch(r"[1-9][0-9]{0,8}", value) and int(value) <= most:
-            return int(value)
-        self._fault("limit", f"a whole number from 1 to {most}", value)
-        return None
-
-    def keys(self, columns: Iterable[str], fields: Mapping[str, Field]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        found = []
-        for column in columns:
-            name = f"key.{column}" if column in TAKEN else column
-            self._known.append(name)
-            values = tuple(sorted(set(self._given.get(name, ()))))
-            allowed = fields[column].values if column in fields else None
-            for value in values:
-                if allowed is not None and value not in allowed:
-                    self._fault(name, f"one of {', '.join(allowed)}", value)
-            if values:
-                found.append((column, values))
-        return tuple(found)
-
-    def bounds(self, grid_us: int) -> tuple[int | None, int | None]:
+    def bounds(self, grid_us: int, most_us: int | None) -> tuple[int | None, int | None]:
         """Return (from, to), each raised to the grid: the same windows are the same query, whenever `now` is."""
-        first, last = self._instant("from"), self._instant("to")
-        if first is not None and last is not None and first > last:
-            self._fault("from", "an instant not after `to`", self._given["from"][0])
+        first, last = self.values.get("from"), self.values.get("to")
+        if first is not None and last is not None:
+            if first > last:
+                self._fault("from", "an instant not after `to`", self._given["from"][0])
+            elif most_us is not None and last - first > most_us:
+                self._fault("from", f"at most {parameters.short(most_us)} before `to`", self._given["from"][0])
         raised = [None if t is None else -(-t // grid_us) * grid_us for t in (first, last)]
         return raised[0], raised[1]
 
-    def _instant(self, name: str) -> int | None:
-        value = self._single(name)
-        if value is None:
+    def cursor(self) -> Cursor | None:
+        """Return where an earlier listing was cut, None when this is a new one."""
+        text = self.values["cursor"]
+        if text is None:
             return None
-        if relative := _RELATIVE.fullmatch(value):
-            sign, count, unit = relative.groups()
-            if sign is None:
-                return self._now_us
-            distance = duration_us(f"{count} {_UNITS[unit]}")
-            return self._now_us + (distance if sign == "+" else -distance)
         try:
-            return instant_us(value)
-        except (ValueError, OverflowError):
-            self._fault(name, "an instant such as 2026-01-31T12:00:00Z (a + is sent as %2B), or now-1h", value)
+            return cursors.read(text)
+        except ValueError:
+            self._fault("cursor", "a cursor out of `next`", text)
             return None
 
-    def _single(self, name: str) -> str | None:
-        self._known.append(name)
-        values = self._given.get(name, ())
-        if len(values) > 1:
-            self._fault(name, "one value", ", ".join(values))
-            return None
-        return values[0] if values else None
-
-    def _nearest(self, name: str) -> str:
-        known = list(dict.fromkeys(self._known))
-        near = difflib.get_close_matches(name, known, 1)
-        if near:
-            return f"a known parameter; did you mean {near[0]}?"
-        return f"one of {', '.join(known)}" if known else "no parameters here"
+    def _value(self, parameter: Parameter) -> Any:
+        values = self._given.get(parameter.name, ())
+        if len(values) > 1 and not parameter.repeatable:
+            self._fault(parameter.name, "one value", ", ".join(values))
+            return parameter.default
+        found = set()
+        for value in values:
+            try:
+                found.add(parameter.read(value, self._now_us))
+            except (ValueError, OverflowError):
+                self._fault(parameter.name, parameter.expected, value)
+        if parameter.repeatable:
+            return tuple(sorted(found))
+        return found.pop() if found else parameter.default
 
     def _fault(self, name: str, expected: str, got: str) -> None:
         self._faults.append(Fault(name, expected, got[:200]))
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    if near:
+        return f"a known parameter; did you mean {near[0]}?"
+    return f"one of {', '.join(known)}" if known else "no parameters here"

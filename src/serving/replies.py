@@ -1,4 +1,4 @@
-"""An answer as an HTTP response: ETag before any work, the body from orjson, the receipt in headers."""
+"""An answer as an HTTP response: ETag before any work, the body as it was asked for, the receipt in headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import orjson
 from flask import Response, request
 
 from braid.instants import iso
-from serving.answers import Answer, Covered
+from serving import formats
+from serving.answers import Covered
 
 MOST_BODIES = 256
 MOST_BYTES = 32 * 2**20
@@ -23,10 +24,12 @@ ENCODINGS = ("", ":gzip", ":br", ":zstd", ":deflate")  # flask-compress adds the
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The bytes of an answer, and its receipt."""
+    """The bytes of an answer, what they are, its receipt, and where its next page is."""
 
     data: bytes
     receipt: str | None
+    media: str = "application/json"
+    following: str | None = None
 
 
 class Bodies:
@@ -56,20 +59,15 @@ class Bodies:
 
 
 def plain(value: Any) -> Response:
-    """Return a value that changes by itself, such as a status: never cached."""
+    """Return a value that changes by itself, such as a status: never cached. Raises Problem 406."""
+    formats.chosen(None, ("json",))
     response = Response(orjson.dumps(value), mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def reply(
-    bodies: Bodies,
-    covered: Covered,
-    question: str,
-    compute: Callable[[], Answer],
-    body_of: Callable[[Answer], Any],
-    now_us: int,
-    freshness_s: float,
+    bodies: Bodies, covered: Covered, question: str, compute: Callable[[], Body], now_us: int, freshness_s: float
 ) -> Response:
     """Return the answer to a question, or 304 when the client holds it.
 
@@ -77,7 +75,6 @@ def reply(
     ----------
     question : text that is equal for equal questions only
     compute : called when neither the client nor `bodies` holds the answer
-    body_of : what of the answer goes into the body
     now_us, freshness_s : go into headers; the body does not depend on them
     """
     etag = covered.etag(question)
@@ -88,11 +85,12 @@ def reply(
             return _with_receipt(response, covered, None, now_us, freshness_s)
     body = bodies.get(etag)
     if body is None:
-        answer = compute()
-        body = Body(orjson.dumps(body_of(answer)), answer.receipt)
+        body = compute()
         bodies.put(etag, body)
-    response = Response(body.data, mimetype="application/json")
+    response = Response(body.data, mimetype=body.media)
     response.set_etag(etag)
+    if body.following is not None:
+        response.headers["Link"] = f'<{body.following}>; rel="next"'
     return _with_receipt(response, covered, body.receipt, now_us, freshness_s)
 
 
@@ -101,6 +99,7 @@ def _with_receipt(
 ) -> Response:
     headers = response.headers
     headers["Cache-Control"] = "no-cache"
+    headers["Vary"] = "Accept"
     headers["X-Braid-As-Of"] = _short(covered.snapshot.as_of(covered.what).as_dict())
     headers["X-Braid-Complete"] = "true" if covered.complete else "false"
     headers["X-Braid-Definition"] = covered.snapshot.declaration.hash

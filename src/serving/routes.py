@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request
 
 from braid.declaration import ApiPath, Declaration, ViewSpec
-from serving import answers, catalog, params
-from serving.answers import Answer
+from serving import answers, catalog, pages, params
+from serving.answers import Answer, Covered
 from serving.problems import NotFound
-from serving.replies import Bodies, plain, reply
+from serving.replies import Bodies, Body, plain, reply
 from serving.service import Service
 
 
@@ -81,15 +81,12 @@ def _view(service: Service, bodies: Bodies, dataset: str, path: ApiPath, *, bare
     spec = _spec(snapshot.declaration, path.view or "")
     fixed = path.layer if bare else None
     query = params.view_query(_given(), snapshot.declaration, spec, service.clock.now_us(), fixed)
+    snapshot = service.of_listing(snapshot, query.cursor)
     covered = service.covered(snapshot, query.layer, query)
-    compute = partial(answers.of_view, covered, spec, query, path.newest_window)
-
-    def body_of(answer: Answer) -> Any:
-        return answers.renamed(answer.rows, path.rename) if bare else {"data": answer.rows, "meta": answer.meta}
-
-    question = f"{path.path if bare else spec.name} {bare} {query.canonical()}"
-    now_us, freshness_s = service.clock.now_us(), service.freshness_s(snapshot)
-    return reply(bodies, covered, question, compute, body_of, now_us, freshness_s)
+    compute = partial(answers.of_view, covered, spec, query, path.newest_window, service.hurry())
+    page = pages.Page(query, path.rename, bare=bare)
+    question = f"{path.path if bare else spec.name} {bare} {page.format} {query.canonical()}"
+    return _reply(service, bodies, covered, question, compute, page)
 
 
 def _alerts(
@@ -100,15 +97,24 @@ def _alerts(
     query = params.alert_query(_given(), snapshot.declaration, rules, service.clock.now_us(), one=rule is not None)
     if query.alert is not None:
         rules = (snapshot.declaration.alert(query.alert),)
+    snapshot = service.of_listing(snapshot, query.cursor)
     covered = service.covered(snapshot, "alerts", query)
-
-    def body_of(answer: Answer) -> Any:
-        return answers.renamed(answer.rows, rename) if bare else {"data": answer.rows, "meta": answer.meta}
-
     compute = partial(answers.of_alerts, covered, rules, query)
-    question = f"alerts {[r.name for r in rules]} {dict(rename)} {bare} {query.canonical()}"
-    now_us, freshness_s = service.clock.now_us(), service.freshness_s(snapshot)
-    return reply(bodies, covered, question, compute, body_of, now_us, freshness_s)
+    page = pages.Page(query, rename, bare=bare)
+    question = f"alerts {[r.name for r in rules]} {dict(rename)} {bare} {page.format} {query.canonical()}"
+    return _reply(service, bodies, covered, question, compute, page)
+
+
+def _reply(
+    service: Service, bodies: Bodies, covered: Covered, question: str, compute: Callable[[], Answer], page: pages.Page
+) -> Response:
+    def body() -> Body:
+        return page.body(compute(), covered.snapshot)
+
+    response = reply(bodies, covered, question, body, service.clock.now_us(), service.freshness_s(covered.snapshot))
+    if "Link" in response.headers:
+        service.pins.pin(covered.snapshot)
+    return response
 
 
 def _spec(declaration: Declaration, view: str) -> ViewSpec:

@@ -13,14 +13,16 @@ from braid.declaration import Declaration
 from braid.ledger import Offsets
 from braid.ports import Clock
 from serving.answers import Covered
+from serving.cursors import Cursor, Pins
 from serving.follower import Follower, Stores
 from serving.params import Query
-from serving.problems import NotFound, Unavailable
+from serving.problems import NotFound, Problem, Unavailable
 from serving.snapshot import Snapshot, What
 from serving.watch import Contact, Watch
 
 ENDS_EVERY_S = 1.0
 HIVE_EVERY_S = 2.0
+QUERY_S = 5.0  # what one answer may take to compute
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Service:
     ) -> None:
         self.clock = clock
         self._monotonic = monotonic
+        self.pins = Pins(monotonic)
         self.followers = {name: Follower(d.declaration, d.stores, clock, monotonic) for name, d in datasets.items()}
         self._waiting = {name: Waiting() for name in datasets}
         self.ends = {
@@ -139,6 +142,30 @@ class Service:
             return snapshot
         why, command = self.reason(follower)
         raise Unavailable(f"{dataset}: {why}", next=command)
+
+    def of_listing(self, newest: Snapshot, cursor: Cursor | None) -> Snapshot:
+        """Return the snapshot that a request is about: the newest, or that of the listing it goes on with.
+
+        Raises
+        ------
+        Problem
+            410: the listing's snapshot is no longer held.
+        """
+        return newest if cursor is None else self.pins.get(newest, cursor)
+
+    def hurry(self) -> Callable[[], None]:
+        """Return what raises Problem 400 once the request at hand has taken too long."""
+        until_s = self._monotonic() + QUERY_S
+
+        def look() -> None:
+            if self._monotonic() > until_s:
+                raise Problem(
+                    400, "too-much",
+                    f"query: expected an answer within {QUERY_S:.0f} s, got a longer one; "
+                    "ask for fewer keys, a shorter time, a coarser window or a smaller limit",
+                )  # fmt: skip
+
+        return look
 
     def reason(self, follower: Follower) -> tuple[str, str]:
         """Return why a dataset has no snapshot yet, and the command that mends it."""

@@ -82,7 +82,9 @@ def test_rolling_up_batch_and_tail_apart_is_rolling_up_their_sum(
 
 
 def test_what_does_not_nest_is_refused() -> None:
-    with pytest.raises(ValueError, match="by_hour: expected a window made of whole ones of 3600000000 us, got 60000000"):
+    with pytest.raises(
+        ValueError, match="by_hour: expected a window made of whole ones of 3600000000 us, got 60000000"
+    ):
         views.coarser(BY_HOUR, BY_HOUR.by, laws.MINUTE_US)
     with pytest.raises(ValueError, match="by_hour: expected some of the keys site, got kind"):
         views.coarser(BY_HOUR, ["kind"], 0)
