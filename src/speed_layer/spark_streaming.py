@@ -98,7 +98,7 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
                 _stream(spark, settings, declared, options, heart, stop)
             except StoreUnavailable as error:
                 # the next start rebuilds the driver from the stores, as after a crash; the JVM is kept
-                _say(f"{error}; trying again")
+                stream.say(f"{error}; trying again")
                 heart.beat("waiting for a store")
                 stop.wait(_RETRY_S)
     finally:
@@ -126,7 +126,7 @@ def _stream(
         history = SparkHistory(spark, settings, declaration, log)
         driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer), heart)
         try:
-            _say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
+            stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
             committed = _Committed(log, f"braid-{declaration.dataset}")
             stream.run(
                 spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed,
@@ -149,7 +149,7 @@ def _in_force(
     declaration = in_force(held, head)
     store.apply_schema(declaration)
     if declaration.hash != declared.hash:
-        _say(f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force")
+        stream.say(f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force")
     return declaration
 
 
@@ -173,7 +173,9 @@ def _started(steps: start.Steps, heart: Heartbeat) -> Driver:
         if time.monotonic() - said > 1:
             said = time.monotonic()
             heart.beat(f"starting: {step}")
-            _say(f"starting: {step}" + (f", {caught_up} micro-batches of seen ids read again" if caught_up else ""))
+            stream.say(
+                f"starting: {step}" + (f", {caught_up} micro-batches of seen ids read again" if caught_up else "")
+            )
 
 
 class _Committed:
@@ -192,11 +194,7 @@ class _Committed:
         try:
             self._log.publish_group(self._group, head.end)
         except StoreUnavailable as error:
-            _say(f"group {self._group}: not published: {error}")  # derived: the stream does not depend on it
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress of a long-running job
+            stream.say(f"group {self._group}: not published: {error}")  # derived: the stream does not depend on it
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 
 from braid import sql
@@ -92,25 +91,29 @@ def run(
         while not stop.is_set() and not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type] # seconds, fractions too
             if not running.is_set():  # a micro-batch that hangs must not be kept alive from here
                 beat("streaming")
-    except StreamingQueryException as error:
-        raise _cause(raised, error, driver.declaration.dataset) from error
+    except frames.FAILURES as error:
+        if not stop.is_set():  # a JVM that got the same signal goes away while we stop
+            raise _cause(raised, error, driver.declaration.dataset) from error
     finally:
-        frames.end(query)
-    if raised:
-        raise raised[0]
+        if unstopped := frames.end(query):
+            say(f"{driver.declaration.dataset}: Spark did not stop in order: {unstopped}")
+    if raised and not (stop.is_set() and isinstance(raised[0], frames.FAILURES)):
+        raise _cause(raised, raised[0], driver.declaration.dataset)
 
 
-def _cause(raised: list[BaseException], error: StreamingQueryException, dataset: str) -> BaseException:
-    """Return what the micro-batch raised, or Spark's own complaint in one line."""
-    if raised:
+def _cause(raised: list[BaseException], error: BaseException, dataset: str) -> BaseException:
+    """Return what the protocol raised in a micro-batch, or Spark's own complaint in one line."""
+    if raised and not isinstance(raised[0], frames.FAILURES):
         return raised[0]
     return BraidError(f"{dataset}: the stream ended: {frames.complaint(error)}; start it again")
 
 
 def report(head: LedgerRow, seconds: float) -> None:
     """Write one line about a committed micro-batch to stderr."""
-    print(  # noqa: T201 - progress of a long-running job
-        f"seq {head.seq}: {head.good} good, {head.copies} copies, {head.dead} dead, {head.alerts} alerts in {seconds * 1000:.0f} ms",
-        file=sys.stderr,
-        flush=True,
-    )
+    counts = f"{head.good} good, {head.copies} copies, {head.dead} dead, {head.alerts} alerts"
+    say(f"seq {head.seq}: {counts} in {seconds * 1000:.0f} ms")
+
+
+def say(text: str) -> None:
+    """Write a line to stderr at once."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress of a long-running job

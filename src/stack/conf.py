@@ -86,6 +86,8 @@ stderr_logfile_backups = 1
 
 
 def _program_section(settings: Settings, program: Program) -> str:
+    # told to stop is the program alone: a JVM that got the signal too would go away under its Python's hands;
+    # killed is the whole group
     return f"""[program:{program.name}]
 command = {_command(settings, program)}
 directory = {_safe(settings.home)}
@@ -96,7 +98,6 @@ startsecs = {program.startsecs}
 startretries = 5
 stopsignal = {program.stopsignal}
 stopwaitsecs = {program.stopwaitsecs}
-stopasgroup = true
 killasgroup = true
 redirect_stderr = true
 stdout_logfile = {_log(settings, program.name)}

@@ -32,12 +32,17 @@ def _python(settings: Settings, file: str, *arguments: str) -> tuple[str, ...]:
     return (str(settings.python), str(settings.root / "src" / file), *arguments)
 
 
+def _env(settings: Settings) -> dict[str, str]:
+    """Return what our own programs need beside BRAID_HOME: the services do not ask which checkout declares what."""
+    return {"BRAID_ROOT": str(settings.root), **settings.spark_env()}
+
+
 def _speed(settings: Settings, dataset: str) -> Program:
     name = f"speed-{dataset}"
     return Program(
         name=name,
         argv=_python(settings, "speed_layer/spark_streaming.py", "--dataset", dataset),
-        env=settings.spark_env(),
+        env=_env(settings),
         order=_SPEED_ORDER,
         prepare=partial(_forget, settings, name),
         ready=_says(settings, name, "streaming"),
@@ -52,7 +57,7 @@ def _batch(settings: Settings, dataset: str) -> Program:
     return Program(
         name=name,
         argv=_python(settings, "batch_layer/spark_batch.py", "--dataset", dataset, "--every"),
-        env=settings.spark_env(),
+        env=_env(settings),
         order=_BATCH_ORDER,
         heap_mb=settings.heaps.batch,
         stopwaitsecs=60,
@@ -63,7 +68,7 @@ def _api(settings: Settings) -> Program:
     return Program(
         name="api",
         argv=_python(settings, "serving/app.py"),
-        env=settings.spark_env(),
+        env=_env(settings),
         ports={"api": settings.ports.api, "dashboard": settings.ports.dashboard},
         order=_API_ORDER,
         ready=partial(_answers, settings),

@@ -48,4 +48,4 @@ class Program:
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """Return its variables, with the marks by which a later `braid` recognises it."""
-        return {"BRAID_HOME": str(settings.home), "BRAID_ROOT": str(settings.root), MARK: self.name, **self.env}
+        return {"BRAID_HOME": str(settings.home), MARK: self.name, **self.env}

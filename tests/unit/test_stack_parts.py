@@ -122,14 +122,14 @@ def test_a_program_reaches_the_supervisor_whole_whatever_signs_it_holds(here: Se
     argv = ("/bin/echo", "100 %", "a;b ; c # d", 'it\'s "so"', "zwei\nZeilen")
     conf.write_conf(here, [Program("odd", argv, env={"X": "1 % ; 2"}, stopsignal="INT", stopwaitsecs=7)])
     section = parsed(here, "odd")
-    assert (section["autostart"], section["autorestart"], section["stopasgroup"]) == ("false", "true", "true")
+    assert (section["autostart"], section["autorestart"], section["killasgroup"]) == ("false", "true", "true")
+    assert "stopasgroup" not in section, "a JVM that is told together with its Python goes away under its hands"
     assert (section["stopsignal"], section["stopwaitsecs"]) == ("INT", "7")
     launch = json.loads(Path(shlex.split(section["command"])[3]).read_text())
     assert tuple(launch["argv"]) == argv
     assert launch["env"] == {
         "X": "1 % ; 2",
         "BRAID_HOME": str(here.home),
-        "BRAID_ROOT": str(here.root),
         "BRAID_PROGRAM": "odd",
     }
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -96,25 +96,23 @@ def empty(spark: SparkSession, schema: str) -> DataFrame:
 
 def complaint(error: BaseException) -> str:
     """Return what Spark says went wrong in one line, without Java's traces."""
-    said = str(error.java_exception.toString()) if isinstance(error, Py4JJavaError) else str(error)
+    said = ""
+    with suppress(Py4JError, OSError):  # a JVM that is going away can no longer be asked for its words
+        said = str(error.java_exception.toString()) if isinstance(error, Py4JJavaError) else str(error)
     return " ".join((said or type(error).__name__).split("\n\tat ")[0].split())[:500]
 
 
-def end(stoppable: SparkSession | StreamingQuery) -> None:
-    """Stop a session or a query; a JVM that received the same signal as we did may be gone, and with it what ran in it."""
+def end(stoppable: SparkSession | StreamingQuery) -> str | None:
+    """Stop a session or a query; return why that failed, or None.
+
+    A JVM that received the same signal as we did stops by itself, in its own order, and answers with errors meanwhile
+    or no more. Nothing is lost with what did not stop in order: the ledger decides what was committed.
+    """
     try:
         stoppable.stop()
-    except (Py4JError, OSError):
-        if _jvm_answers():
-            raise
-
-
-def _jvm_answers() -> bool:
-    gateway: Any = SparkContext._gateway
-    try:
-        return bool(gateway and gateway.jvm.System.nanoTime())
-    except (Py4JError, OSError):
-        return False
+    except FAILURES as error:
+        return complaint(error)
+    return None
 
 
 def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
