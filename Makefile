@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?=
 
-.PHONY: help setup forecast demo test check down clean cql lock
+.PHONY: help setup forecast demo test why check down clean cql lock
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,6 +32,9 @@ forecast:
 test: setup ## every test: unit, model, Spark, the real stack, the browser
 	@$(BIN)/braid doctor --tests
 	$(BIN)/python -m pytest $(TESTS)
+
+why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
+	$(BIN)/python -m bench.why --seed $(or $(SEED),7)
 
 check: $(STAMP) ## lint, types, unit and model tests: what needs no service
 	$(BIN)/ruff check .
