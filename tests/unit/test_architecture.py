@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 
 CORE, ADAPTERS = "braid", "braid.adapters"
-LAYERS = ("producer", "speed_layer", "batch_layer", "serving", "stack")
+LAYERS = ("producer", "speed_layer", "batch_layer", "serving", "stack", "verify")
 # a part may import itself and these; nothing else of ours
 MAY_IMPORT = {
     CORE: frozenset[str](),
@@ -31,19 +31,19 @@ MAY_IMPORT = {
 # where a library may be imported: files, or folders with all below them
 HOMES = {
     "cassandra": ("braid/adapters/cassandra/",),
-    "duckdb": ("cli/verify.py",),
+    "duckdb": ("verify/second_path.py",),
     "flask": ("serving/",),
     "flask_compress": ("serving/",),
     "gunicorn": ("serving/",),
     "kafka": ("braid/adapters/kafka.py",),
     "lmdb": ("braid/adapters/lmdb.py",),
-    "numpy": ("speed_layer/fold.py", "speed_layer/history.py"),
+    "numpy": ("speed_layer/fold.py", "speed_layer/history.py", "verify/"),
     "orjson": ("producer/", "serving/"),
     "py4j": ("braid/adapters/spark.py",),
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/files.py", "braid/adapters/hive.py",
-        "braid/adapters/spark.py", "serving/",
+        "braid/adapters/spark.py", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),
     "pyhive": ("braid/adapters/hive.py",),
