@@ -1,6 +1,6 @@
 """The second path: raw records to exact states, by DuckDB SQL made from the declaration.
 
-It shares the declaration with the engine, and nothing of its parsing, folding or merging. What it does, whole:
+It shares the declaration and the question of a receipt with the engine, and nothing of its parsing, folding or merging. What it does, whole:
 
 1. *Read.* A record is usual when SQL can prove it good by docs/records.md: a flat JSON object without escapes, without a
    duplicate key, each field of its type and within its bounds, no digit beyond the scale, times with Z or in the
@@ -16,7 +16,7 @@ A place is unique, so whether an event counts does not depend on where an answer
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from braid.declaration import Declaration, Field, Topic, ViewSpec
+from braid.receipts import Question
 from verify import odd, xxh64
 
 Place: TypeAlias = tuple[int, tuple[str, ...]]
@@ -202,8 +203,33 @@ class SecondPath:
             found.setdefault(seq, {})[place] = state
         return found
 
-    def _folded(self, view: ViewSpec, first: str, after: int, through: int) -> Iterable[tuple[int, Place, State]]:
-        cursor = self._database.execute(fold(view, first, after, through))
+    def answered(self, view: ViewSpec, asked: Question, cut_seq: int, seq: int) -> States:
+        """Return the rows of an answer to a question, in its order.
+
+        Parameters
+        ----------
+        cut_seq, seq : the cut of the generation that answered, and the last ledger row it counted
+        """
+        window_us = view.window_us if asked.window_us is None else asked.window_us
+        shaped = replace(view, by=view.by if asked.by is None else asked.by, window_us=window_us)
+        after, through = {"merged": (0, seq), "batch": (0, cut_seq), "speed": (cut_seq, seq)}[asked.layer]
+        where = [f"{_c(column)} IN ({', '.join(map(_text, values)) or 'NULL'})" for column, values in asked.keys]
+        grid = _start(window_us or view.window_us)
+        where += [f"{grid} >= {asked.from_us}"] if asked.from_us is not None else []
+        where += [f"{grid} < {asked.to_us}"] if asked.to_us is not None else []
+        found = {place: state for _, place, state in self._folded(shaped, "0", after, through, where)}
+        places = sorted(found)
+        if asked.newest_window:
+            places = sorted({key: (start, key) for start, key in places}.values(), key=lambda place: place[1])
+        if asked.order == "desc":
+            places.reverse()
+        last = None if asked.limit is None else asked.offset + asked.limit
+        return {place: found[place] for place in places[asked.offset : last]}
+
+    def _folded(
+        self, view: ViewSpec, first: str, after: int, through: int, where: Sequence[str] = ()
+    ) -> Iterable[tuple[int, Place, State]]:
+        cursor = self._database.execute(fold(view, first, after, through, where))
         keys = len(view.by)
         while rows := cursor.fetchmany(50_000):
             for seq, start, *rest in rows:
@@ -251,20 +277,20 @@ def usual(topic: Topic, source: str) -> str:
     )
 
 
-def fold(view: ViewSpec, first: str, after: int, through: int) -> str:
+def fold(view: ViewSpec, first: str, after: int, through: int, where: Sequence[str] = ()) -> str:
     """Return the query of a view's states: `first`, window start, keys, n, Σ hash, and five numbers per measure."""
-    start = f"event_us - event_us % {view.window_us}" if view.window_us else "0"
-    keys = [first, start, *(_c(column) for column in view.by)]
+    keys = [first, _start(view.window_us), *(_c(column) for column in view.by)]
     numbers = ["count(*)", "sum(id64)"]
     for m in view.measures:
         x = _c(m.of)
         numbers += [f"count({x})", f"sum({x})", f"sum({x} * {x})", f"min({x})", f"max({x})"]
-    topics = ", ".join(map(_text, view.topics))
+    chosen = [f"seq > {after}", f"seq <= {through}", f"topic IN ({', '.join(map(_text, view.topics))})", *where]
     grouped = ", ".join(str(i + 1) for i in range(len(keys)))
-    return (
-        f"SELECT {', '.join([*keys, *numbers])} FROM counted "
-        f"WHERE seq > {after} AND seq <= {through} AND topic IN ({topics}) GROUP BY {grouped}"
-    )
+    return f"SELECT {', '.join([*keys, *numbers])} FROM counted WHERE {' AND '.join(chosen)} GROUP BY {grouped}"
+
+
+def _start(window_us: int) -> str:
+    return f"event_us - event_us % {window_us}" if window_us else "0"
 
 
 def _token(field: Field) -> str:

@@ -65,6 +65,8 @@ def running_api(stack: Settings, folder: Path, datasets: dict[str, str], **ports
     root = root_with(folder / "root", CHECKOUT, datasets)
     home = folder / "home"
     (home / "run").mkdir(parents=True)
+    stack.warehouse_dir.mkdir(parents=True, exist_ok=True)
+    (home / "warehouse").symlink_to(stack.warehouse_dir)
     api, dashboard = free_ports(2)
     settings = replace(stack, ports=replace(stack.ports, api=api, dashboard=dashboard, **ports), home=home, root=root)
     record = {"asked": "free", "ports": settings.ports.as_dict()}

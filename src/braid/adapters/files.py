@@ -119,6 +119,20 @@ class FileGenerations:
                 f"{path}: expected the manifest of generation {gen}, got {error}; run the batch again"
             ) from error
 
+    def published(self, gen: int) -> Current:
+        """Return a generation as it was published, out of its manifest; 0 is the empty one, cut at genesis.
+
+        Raises
+        ------
+        StoreUnavailable
+            There is no manifest: it is no longer kept, or never was.
+        """
+        if gen == 0:
+            return Current(0, 0, {}, "")
+        held = self.manifest(gen)
+        audit = generations.audit_text({name: view.sums for name, view in held.views.items()}, generations.Audited())
+        return Current(gen, held.cut_seq, held.cut, held.definition, audit)
+
     def numbers(self) -> set[int]:
         """Return every generation number that any file here carries, published or left by a killed run."""
         names = [p.name.removesuffix(".json") for p in self.path.glob("gen=*.json")]

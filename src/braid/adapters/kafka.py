@@ -21,7 +21,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPart
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from braid.errors import StoreUnavailable
+from braid.errors import Gap, StoreUnavailable
 from braid.ledger import Offsets, Partition
 
 TIMEOUT_MS = 10_000
@@ -235,6 +235,52 @@ def newest(bootstrap: str, topic: str, limit: int) -> list[Seen]:
         finally:
             consumer.close()
     return sorted(found)
+
+
+def between(bootstrap: str, start: Offsets, end: Offsets) -> Iterator[tuple[str, list[Seen]]]:
+    """Yield the committed records of offsets [start, end), as (topic, records of one partition), some at a time.
+
+    Parameters
+    ----------
+    start, end : per partition; a partition without a start begins at 0
+
+    Raises
+    ------
+    Gap
+        Retention has deleted some of them.
+    StoreUnavailable
+        No broker answers, or there is no such topic.
+    """
+    wanted = {p: (start.get(p, 0), stop) for p, stop in end.items() if stop > start.get(p, 0)}
+    if not wanted:
+        return
+    with KafkaLog(bootstrap) as log:
+        earliest = log.earliest(sorted({topic for topic, _ in wanted}))
+    for (topic, partition), (first, _) in sorted(wanted.items()):
+        if earliest.get((topic, partition), 0) > first:
+            raise Gap(
+                f"{topic} partition {partition}: expected the records from offset {first} on, got {earliest[topic, partition]} "
+                "as the earliest; retention deleted them, and the master does not hold them"
+            )
+    with _answering(bootstrap, f"reading {', '.join(sorted({topic for topic, _ in wanted}))}"):
+        consumer = KafkaConsumer(
+            bootstrap_servers=_knock(bootstrap), isolation_level="read_committed", max_poll_records=50_000
+        )
+        try:
+            places = {TopicPartition(*p): span for p, span in wanted.items()}
+            consumer.assign(list(places))
+            for place, (first, _) in places.items():
+                consumer.seek(place, first)
+            # a position, unlike a record, also passes a transaction's markers
+            while any(consumer.position(place) < stop for place, (_, stop) in places.items()):
+                for place, records in consumer.poll(timeout_ms=500).items():
+                    below = [r for r in records if r.offset < places[place][1]]
+                    yield (
+                        place.topic,
+                        [Seen(r.partition, r.offset, r.timestamp * 1000, r.key, r.value) for r in below],
+                    )
+        finally:
+            consumer.close()
 
 
 class Delivery(Protocol):

@@ -1,0 +1,142 @@
+"""`braid verify`: an answer, a receipt or a whole dataset held against the log, by a second path."""
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import typer
+
+from braid.errors import ReceiptRefused, StoreUnavailable, UsageError
+from cli.output import Json, progress, show, show_json
+
+if TYPE_CHECKING:
+    from braid.declaration import Declaration
+    from braid.settings import Settings
+
+TIMEOUT_S = 30.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command."""
+    app.command()(verify)
+
+
+def verify(
+    what: Annotated[str, typer.Argument(help="A receipt (braid1.…), the URL of an answer, or a dataset.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every dataset.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recompute an answer, or all of a dataset, from the raw records and compare. Exits 1 when anything differs."""
+    from braid.adapters.environment import load
+
+    settings = load()
+    if every == bool(what):
+        raise UsageError("verify: expected a receipt, a URL, a dataset, or --all")
+    if every or not _claims(what):
+        found = [_dataset(settings, name, as_json) for name in (_names(settings) if every else [what])]
+        equal = all(found)  # every dataset is looked at, also after one that differs
+    else:
+        equal = _claim(settings, what, as_json)
+    if not equal:
+        raise typer.Exit(1)
+
+
+def _claims(what: str) -> bool:
+    return "://" in what or "." in what
+
+
+def _names(settings: "Settings") -> list[str]:
+    from braid.declaration import load_all
+
+    return list(load_all(settings.root / "datasets"))
+
+
+def _dataset(settings: "Settings", name: str, as_json: bool) -> bool:
+    """Run and show every check of a dataset; return whether all are equal."""
+    from verify.dataset import checks
+    from verify.world import opened
+
+    found = []
+    with opened(settings, name) as world:
+        for check in checks(world, progress):
+            found.append(check)
+            if not as_json:
+                mark = "equal" if check.problem is None else "DIFFERENT"
+                show(f"{mark:9}  {name}: {check.name}: {check.compared}: {check.counts} ({check.seconds:.1f} s)")
+                if check.problem is not None:
+                    show(f"           {check.problem}")
+    equal = all(check.problem is None for check in found)
+    if as_json:
+        show_json({"dataset": name, "equal": equal, "checks": [asdict(check) for check in found]})
+    return equal
+
+
+def _claim(settings: "Settings", what: str, as_json: bool) -> bool:
+    from braid.receipts import decode
+    from verify.claims import check, shown
+    from verify.world import opened
+
+    token, rows = fetched(what) if "://" in what else (what, None)
+    receipt = decode(token)
+    progress(f"receipt: {shown(receipt)}")
+    with opened(settings, receipt.dataset) as world:
+        if rows is not None:
+            rows = named(world.declaration, what, rows)
+        verdict = check(world, receipt, rows, progress)
+    if as_json:
+        show_json(verdict.facts)
+    else:
+        show(verdict.text)
+    return verdict.equal
+
+
+def fetched(url: str) -> tuple[str, list[dict[str, Any]] | None]:
+    """Return the receipt and the rows of an answer, asked for with its exact states (a page has them only if it was cut so).
+
+    Raises
+    ------
+    UsageError
+        The address is not one of an answer of a view.
+    StoreUnavailable
+        Nobody answers there.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"}:
+        raise UsageError(f"verify: expected an http address, got {url!r}")
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if "cursor" not in {name for name, _ in query}:  # a page of a listing is asked for as it stands
+        query = [(name, value) for name, value in query if name not in {"state", "format"}] + [("state", "1")]
+    asked = urlunsplit(parts._replace(query=urlencode(query)))
+    request = urllib.request.Request(asked, headers={"Accept": "application/json"})  # noqa: S310 - http or https
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            body, header = json.load(response), response.headers.get("X-Braid-Receipt")
+    except urllib.error.HTTPError as error:
+        raise UsageError(f"{asked}: expected an answer, got {error.code}: {_detail(error)}") from error
+    except (OSError, ValueError) as error:
+        raise StoreUnavailable(f"{asked}: expected an answer, got {error}; is the API up? `braid status`") from error
+    meta = body.get("meta") if isinstance(body, dict) else None
+    receipt = meta.get("receipt") if isinstance(meta, dict) else header
+    if receipt:
+        rows = body["data"] if isinstance(body, dict) else body
+        return receipt, rows if all("state" in row for row in rows) else None
+    raise ReceiptRefused(f"{asked}: expected an answer of a view with a receipt, got one without")
+
+
+def named(declaration: "Declaration", url: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows under the view's own names of columns: a declared path may have renamed them."""
+    path = next((p for p in declaration.api if p.path == urlsplit(url).path), None)
+    if path is None or not path.rename:
+        return rows
+    back = {new: old for old, new in path.rename.items()}
+    return [{back.get(name, name): value for name, value in row.items()} for row in rows]
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error).get("detail"))
+    except ValueError:
+        return error.reason

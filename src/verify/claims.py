@@ -1,0 +1,214 @@
+"""A receipt, or an answer with its receipt, held against the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal
+from fractions import Fraction
+from typing import Any
+
+from braid import receipts, views
+from braid.declaration import Declaration, ViewSpec
+from braid.errors import BraidError, ReceiptRefused
+from braid.instants import iso
+from braid.ledger import LedgerRow, offsets_of
+from braid.receipts import Receipt
+from verify.difference import smallest, where
+from verify.second_path import Moments, SecondPath, State, States, plain
+from verify.world import Say, World, ends, recounted
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a claim is true, in words and numbers."""
+
+    equal: bool
+    text: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check(world: World, receipt: Receipt, rows: Sequence[Mapping[str, Any]] | None, say: Say) -> Verdict:
+    """Recompute what a receipt claims from the raw records, by the second path.
+
+    Parameters
+    ----------
+    rows : the answer's own rows under the view's names of columns, with `state`; None when only the receipt is there
+
+    Raises
+    ------
+    ReceiptRefused
+        The receipt speaks of another ledger, or of a view that its definition does not have.
+    MasterRefused, Gap, StoreUnavailable
+        The records cannot be read as they were archived.
+    """
+    started = time.monotonic()
+    ledger = _ledger(world, receipt)
+    declaration = world.declared(receipt.definition, ledger)
+    spec = _view(declaration, receipt)
+    with recounted(world, declaration, ledger, say) as (path, read):
+        say(f"{read.text} read in {time.monotonic() - started:.1f} s; folding {spec.name}")
+        found = path.answered(spec, receipt.question, receipt.cut_seq, receipt.seq)
+        wrong = _wrong(world, path, spec, receipt, found, rows)
+    n = sum(state[0] for state in found.values())
+    facts = {
+        "equal": wrong is None, "view": spec.name, "rows": len(found), "events": n, "seq": receipt.seq,
+        "generation": receipt.generation, "records_read": read.master + read.kafka, "difference": wrong,
+        "seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    if wrong is not None:
+        return Verdict(False, f"different: {wrong}", facts)
+    covered = ends(offsets_of(receipt.offsets))
+    text = (
+        f"equal: {len(found):,} rows, {n:,} events of {spec.name} as of generation {receipt.generation}, seq {receipt.seq} "
+        f"({covered}), recomputed from {read.text} in {facts['seconds']} s"
+    )
+    return Verdict(True, text, facts)
+
+
+def _ledger(world: World, receipt: Receipt) -> list[LedgerRow]:
+    """Return the ledger from genesis to the receipt's row, which must be the row that the receipt speaks of."""
+    head = world.stores.ledger.head()
+    if not 0 <= receipt.cut_seq <= receipt.seq <= head.seq:
+        raise ReceiptRefused(
+            f"receipt: expected a cut seq and a seq up to head, seq {head.seq}, got {receipt.cut_seq} and {receipt.seq}; "
+            "it is of another instance of Braid, or the ledger is older than the answer"
+        )
+    rows = world.stores.ledger.rows(-1, receipt.seq)
+    if dict(rows[-1].end) != offsets_of(receipt.offsets):
+        raise ReceiptRefused(
+            f"receipt: expected the end of ledger seq {receipt.seq}, {ends(rows[-1].end)}, "
+            f"got {ends(offsets_of(receipt.offsets))}; it is of another instance of Braid"
+        )
+    return rows
+
+
+def _view(declaration: Declaration, receipt: Receipt) -> ViewSpec:
+    known = {view.name: view for view in declaration.views}
+    if receipt.view not in known:
+        raise ReceiptRefused(f"receipt: expected one of the views {', '.join(known)}, got {receipt.view!r}")
+    return known[receipt.view]
+
+
+def _wrong(
+    world: World,
+    path: SecondPath,
+    spec: ViewSpec,
+    receipt: Receipt,
+    found: States,
+    rows: Sequence[Mapping[str, Any]] | None,
+) -> str | None:
+    shaped = _shaped(spec, receipt)
+    if rows is not None:
+        given = {_place(shaped, row): row for row in rows}
+        told = smallest(shaped, found, {place: _state(shaped, row) for place, row in given.items()}, "the answer")
+        told = told or next(
+            (t for place, row in given.items() if (t := _finished(shaped, place, found[place], row))), None
+        )
+        if told:
+            return told
+    digest = receipts.digest((start, key, n, fp, measures) for (start, key), (n, fp, measures) in found.items())
+    mine = (len(found), sum(state[0] for state in found.values()), digest)
+    if mine == (receipt.rows, receipt.n, receipt.digest):
+        return None
+    names = ("rows", "events", "sha256 of the states")
+    differing = [
+        f"{name}: recount {a}, receipt {b}"
+        for name, a, b in zip(names, mine, (receipt.rows, receipt.n, receipt.digest), strict=True)
+        if a != b
+    ]
+    return "; ".join([*differing, _engine_s(world, path, spec, receipt)])
+
+
+def _engine_s(world: World, path: SecondPath, spec: ViewSpec, receipt: Receipt) -> str:
+    """Return the first row in which what the stores hold differs from the recount: a digest alone names none."""
+    try:
+        held = plain(merged(world, spec, receipt.generation, receipt.seq))
+    except BraidError as error:
+        return f"what was answered can no longer be read row by row ({error})"
+    told = smallest(spec, path.states(spec, 0, receipt.seq), held, "the stores")
+    return told or "what the stores hold for it equals the recount, so the receipt is not what Braid answered"
+
+
+def merged(world: World, spec: ViewSpec, gen: int, seq: int) -> views.View:
+    """Return a view as the engine merges it from its files and fragments, as of a generation and a seq."""
+    current = world.files.published(gen)
+    batch = world.files.view(current, spec)
+    fine = world.declaration.finest(spec)
+    rows = world.stores.ledger.rows(current.cut_seq, seq)
+    fragments = world.stores.fragments.read(fine, [row for row in rows if row.kind == "micro"])
+    if fine.name != spec.name:
+        tail = views.coarsen(views.answer({}, fragments, current.cut_seq, seq), fine, spec)
+        return views.merge_views([batch, tail])
+    return views.answer(batch, fragments, current.cut_seq, seq)
+
+
+# ---- the rows of an answer -----------------------------------------------------------------------------------------
+
+
+def _shaped(spec: ViewSpec, receipt: Receipt) -> ViewSpec:
+    asked = receipt.question
+    return replace(
+        spec, by=spec.by if asked.by is None else asked.by,
+        window_us=spec.window_us if asked.window_us is None else asked.window_us,
+    )  # fmt: skip
+
+
+def _place(spec: ViewSpec, row: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
+    return (_start(row["window_start"]) if spec.window_us else 0, tuple(row[column] for column in spec.by))
+
+
+def _start(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def _state(spec: ViewSpec, row: Mapping[str, Any]) -> State:
+    exact = row["state"]
+    held = [exact["measures"][m.name] for m in spec.measures]
+    moments = tuple((m["n"], int(m["sum"]), int(m["sumsq"]), m["min"], m["max"]) for m in held)
+    return exact["n"], int(exact["fp"]), moments
+
+
+def _finished(spec: ViewSpec, place: tuple[int, tuple[str, ...]], state: State, row: Mapping[str, Any]) -> str | None:
+    """Return the first finished number of a row that is not what its state gives."""
+    pairs = [("n", state[0])]
+    at = {m.name: state[2][i] for i, m in enumerate(spec.measures)}
+    pairs += [(name, finished(at[m.name], stat, m.scale)) for name, m, stat in spec.finished]
+    for name, mine in pairs:
+        if name in row and row[name] != mine:
+            return f"{spec.name} [{where(spec, place)}] {name}: recount {mine}, the answer {row[name]}"
+    return None
+
+
+def finished(moments: Moments, stat: str, scale: int) -> Any:
+    """Return a finished number: exact until one last rounding to a double."""
+    n, total, squares, low, high = moments
+    one = 10**scale
+    if stat == "n":
+        return n
+    if n == 0 or (stat == "stddev" and n < 2):
+        return None
+    if stat == "stddev":
+        exact = Context(prec=80)
+        variance = exact.divide(Decimal(n * squares - total * total), Decimal(n * (n - 1) * one * one))
+        return float(exact.sqrt(variance))
+    numerator = {"sum": total, "mean": total, "min": low, "max": high}[stat]
+    return float(Fraction(numerator or 0, one * (n if stat == "mean" else 1)))
+
+
+def shown(receipt: Receipt) -> str:
+    """Return a receipt in words."""
+    asked = receipt.question
+    words = [f"{column} in {', '.join(values)}" for column, values in asked.keys]
+    words += [f"from {iso(asked.from_us)}"] if asked.from_us is not None else []
+    words += [f"to {iso(asked.to_us)}"] if asked.to_us is not None else []
+    words += ["newest windows"] if asked.newest_window else []
+    question = "; ".join(words) or "every row"
+    return (
+        f"{receipt.dataset} {receipt.view} ({asked.layer}; {question}): generation {receipt.generation}, "
+        f"seq {receipt.seq}, {receipt.rows:,} rows, {receipt.n:,} events"
+    )

@@ -1,0 +1,207 @@
+"""Receipts of live answers verify; an altered digit, in a receipt, an answer or the master, does not."""
+
+import io
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+
+import pytest
+
+from braid import receipts
+from braid.declaration import parse
+from braid.settings import LOOPBACK, Settings
+from braid.views import Fragment
+from cli import verify as command
+from cli.main import main
+from tests.services.api import Api, landcover_as, running_api
+from tests.services.proof import Proof, image, write_master
+
+CLASSES = ("red soil", "cotton crop", "grey soil")
+BAD = [b"{}", b"not json", image(1, "blue soil"), image(2, ndvi="1e3"), b'{"image_id": "P-1"}']
+
+
+@dataclass
+class World:
+    """A dataset with its records, and the API over it."""
+
+    proof: Proof
+    api: Api
+
+    @property
+    def name(self) -> str:
+        return self.proof.declaration.dataset
+
+    def url(self, view: str, query: str = "") -> str:
+        return f"http://{LOOPBACK}:{self.api.settings.ports.api}/api/v1/datasets/{self.name}/views/{view}{query}"
+
+    def ask(self, view: str, query: str = "") -> dict:
+        with urllib.request.urlopen(self.url(view, query), timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def braid(self, *words: str) -> tuple[int, str, str]:
+        """Run the command on the world's settings; return exit status, stdout, stderr."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setenv("BRAID_HOME", str(self.api.settings.home))
+            patch.setenv("BRAID_ROOT", str(self.api.settings.root))
+            status = main(list(words))
+        return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def world(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Yield 12 micro-batches, the first 8 in the master and in generation 1; copies, late and dead records among them."""
+    name = f"verify{os.getpid()}"
+    text = landcover_as(name)
+    proof = Proof(stack, parse(text, name))
+    try:
+        proof.genesis()
+        for seq in range(12):
+            raws = [image(100 * seq + i, CLASSES[i % 3], f"0.{i:02d}{seq}", 5 * seq + i) for i in range(40)]
+            raws += [image(100 * max(seq - 3, 0) + 7, CLASSES[1], "0.9"), *BAD[: seq % 6]]
+            raws += [image(100 * seq + 77, CLASSES[0], "0.12345650000000000000001", 1)]
+            proof.send(raws)
+            proof.count()
+            if seq == 7:
+                proof.archive()
+                proof.publish()
+        with running_api(stack, tmp_path_factory.mktemp("api"), {name: text}) as api:
+            api.complete_at(name, 12)
+            yield World(proof, api)
+    finally:
+        proof.close()
+        shutil.rmtree(stack.warehouse_dir / "master" / name, ignore_errors=True)
+        shutil.rmtree(stack.warehouse_dir / "views" / name, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?class_name=red%20soil", "?from=2026-01-01T00:30:00Z&to=2026-01-01T01:00:00Z", "?order=desc&limit=3",
+     "?layer=batch", "?layer=speed", "?window=1h", "?window=all&from=2026-01-01T00:30:00Z", "?group_by=&stats=mean",
+     "?from=2030-01-01T00:00:00Z"],
+)  # fmt: skip
+def test_a_receipt_of_a_live_answer_verifies_by_itself_and_with_its_rows(world: World, query: str) -> None:
+    answer = world.ask("realtime_ndvi_by_class", query)
+    status, out, err = world.braid("verify", answer["meta"]["receipt"])
+    assert (status, out[:6]) == (0, "equal:"), out + err
+    assert f"{len(answer['data'])} rows" in out
+    status, out, err = world.braid("verify", world.url("realtime_ndvi_by_class", query))
+    assert (status, out[:6]) == (0, "equal:"), out + err
+
+
+@pytest.mark.parametrize("view", ["landcover_aggregates", "spectral_by_class"])
+def test_views_over_all_time_verify(world: World, view: str) -> None:
+    status, out, err = world.braid("verify", "--json", world.url(view))
+    found = json.loads(out)
+    assert status == 0 and found["equal"] and found["difference"] is None, err
+    assert found["rows"] == 3 and found["records_read"] == world.proof.stores.ledger.head().end[world.proof.place]
+
+
+@pytest.mark.parametrize("path", ["/api/realtime/ndvi", "/api/batch/class-stats"])
+def test_bare_arrays_with_their_receipt_in_a_header_verify(world: World, path: str) -> None:
+    status, out, err = world.braid("verify", f"http://{LOOPBACK}:{world.api.settings.ports.api}{path}")
+    assert (status, out[:6]) == (0, "equal:"), out + err
+
+
+def test_a_whole_dataset_verifies_line_by_line(world: World) -> None:
+    status, out, err = world.braid("verify", world.name)
+    assert status == 0, out + err
+    lines = out.splitlines()
+    assert all(line.startswith("equal ") for line in lines) and len(lines) == 6 + 2 + 9
+    row = world.proof.stores.ledger.head()
+    assert f"{row.end[world.proof.place]:,} = {row.totals['good']:,} good + {row.totals['copies']:,} copies" in out
+    assert "read" in err
+
+
+def test_one_altered_digit_of_a_receipt_is_found(world: World) -> None:
+    token = world.ask("landcover_aggregates")["meta"]["receipt"]
+    at = len(token) // 2
+    altered = token[:at] + ("1" if token[at] != "1" else "2") + token[at + 1 :]
+    status, _, err = world.braid("verify", altered)
+    assert status == 1 and "a character was changed or lost" in err
+
+
+def test_a_receipt_made_anew_with_another_claim_is_refuted_with_both_values(world: World) -> None:
+    receipt = receipts.decode(world.ask("landcover_aggregates")["meta"]["receipt"])
+    status, out, _ = world.braid("verify", receipts.encode(replace(receipt, n=receipt.n + 1)))
+    assert status == 1 and f"events: recount {receipt.n}, receipt {receipt.n + 1}" in out
+    status, out, _ = world.braid("verify", receipts.encode(replace(receipt, digest="0" * 64)))
+    assert status == 1 and "the receipt is not what Braid answered" in out
+    status, _, err = world.braid("verify", receipts.encode(replace(receipt, offsets={world.proof.topic + ":0": 1})))
+    assert status == 1 and "another instance" in err
+
+
+def test_a_row_of_an_answer_that_is_not_the_recount_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = world.ask("landcover_aggregates", "?state=1")
+    rows = answer["data"]
+    for change in (
+        lambda row: row["state"]["measures"]["ndvi"].update(sum=str(int(row["state"]["measures"]["ndvi"]["sum"]) + 1)),
+        lambda row: row.update(ndvi_avg=row["ndvi_avg"] + 1e-9),
+    ):
+        altered = json.loads(json.dumps(rows))
+        change(altered[1])
+        monkeypatch.setattr(command, "fetched", lambda _, held=altered: (answer["meta"]["receipt"], held))
+        status, out, _ = world.braid("verify", world.url("landcover_aggregates"))
+        assert status == 1 and f"landcover_aggregates [class_name {rows[1]['class_name']!r}] ndvi" in out
+        assert ": recount " in out and ", the answer " in out
+
+
+def test_an_altered_value_in_a_master_file_is_found_even_when_its_sums_are_made_to_fit(world: World) -> None:
+    token = world.ask("landcover_aggregates")["meta"]["receipt"]
+    (cut,) = world.proof.master.cuts()
+    folder = world.proof.master.path / cut.folder
+    kept = folder.parent.parent / f"kept-{world.name}"
+    shutil.copytree(folder, kept)
+    try:
+        records = world.proof.held(0, cut.end[world.proof.place])
+        at = next(i for i, r in enumerate(records) if b'"ndvi_mean": 0.013' in r.value)
+        records[at] = records[at]._replace(value=records[at].value.replace(b"0.013", b"0.014"))
+        write_master(next(folder.rglob("*.parquet")), world.proof.topic, records)
+        status, _, err = world.braid("verify", token)
+        assert status == 1 and "records-00000.parquet: expected sha256" in err
+        status, out, _ = world.braid("verify", world.name)
+        assert status == 1 and "DIFFERENT" in out and "records-00000.parquet: expected sha256" in out
+        world.proof.reseal(cut)
+        status, out, _ = world.braid("verify", token)
+        assert status == 1 and out.startswith("different: sha256 of the states")
+        assert "ndvi sum: recount " in out and ", the stores " in out
+        status, out, _ = world.braid("verify", world.name)
+        assert status == 1 and "ndvi sum: recount " in out and "(1 of " in out
+    finally:
+        shutil.rmtree(folder)
+        kept.rename(folder)
+    assert world.braid("verify", token)[0] == 0
+
+
+def test_a_fragment_that_is_not_the_recount_is_found_and_its_seq_named(world: World) -> None:
+    view = world.proof.declaration.fragment_views[0]
+    row = world.proof.stores.ledger.head()
+    right = world.proof.stores.fragments.read(view, [row])
+    moments = right[0].state.measures[0]
+    wrong = replace(right[0].state, measures=(replace(moments, sum=moments.sum + 1),))
+    altered = Fragment(row.seq, right[0].window_start_us, right[0].key, wrong)
+    try:
+        world.proof.stores.fragments.write(view, row.bucket, row.attempt, [altered])
+        status, out, _ = world.braid("verify", world.name)
+        assert status == 1
+        told = next(line for line in out.splitlines() if f"seq {row.seq}: {view.name} [" in line)
+        assert f"ndvi sum: recount {moments.sum}, the fragments {moments.sum + 1}" in told
+    finally:
+        world.proof.stores.fragments.write(view, row.bucket, row.attempt, right[:1])
+    assert world.braid("verify", world.name)[0] == 0
+
+
+def test_what_cannot_be_verified_says_why(world: World) -> None:
+    for words, status, text in (
+        (("verify",), 2, "expected a receipt, a URL, a dataset, or --all"),
+        (("verify", "nothing"), 2, "dataset: expected one of"),
+        (("verify", "ftp://x/"), 2, "expected an http address"),
+        (("verify", world.url("nothing")), 2, "404"),
+        (("verify", world.url("landcover_aggregates").rsplit("/views", 1)[0]), 2, "got 400"),
+    ):
+        got, _, err = world.braid(*words)
+        assert (got, text in err) == (status, True), (words, err)
