@@ -61,6 +61,10 @@ def _dashboard(app: Flask, files: Path, vendor: Path, attribution: Path) -> None
     def index() -> Response:
         return _file(files, "index.html")
 
+    @app.get("/docs")
+    def docs() -> Response:
+        return _file(files, "docs.html")
+
     @app.get("/static/<path:name>")
     def static(name: str) -> Response:
         return _file(files, name)

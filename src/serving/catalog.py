@@ -9,9 +9,14 @@ from braid.cql import event_time_column
 from braid.declaration import AlertRule, Declaration, ViewSpec
 
 
+def address(declaration: Declaration) -> str:
+    """Return the path below which a dataset answers."""
+    return f"/api/v1/datasets/{declaration.dataset}"
+
+
 def of_dataset(declaration: Declaration) -> dict[str, Any]:
     """Return one dataset: its topics, views, alerts and paths, with titles, units and addresses."""
-    base = f"/api/v1/datasets/{declaration.dataset}"
+    base = address(declaration)
     return {
         "dataset": declaration.dataset,
         "title": declaration.title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -63,6 +64,16 @@ def plain(value: Any) -> Response:
     formats.chosen(None, ("json",))
     response = Response(orjson.dumps(value), mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def fixed(value: Any) -> Response:
+    """Return a value that changes with the declarations only: a strong ETag of its bytes. Raises Problem 406."""
+    formats.chosen(None, ("json",))
+    response = Response(orjson.dumps(value), mimetype="application/json")
+    response.headers["Cache-Control"] = "no-cache"
+    response.set_etag(hashlib.sha256(response.get_data()).hexdigest()[:32])
+    response.make_conditional(request)
     return response
 
 

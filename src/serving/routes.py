@@ -9,15 +9,20 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from braid.declaration import ApiPath, Declaration, ViewSpec
-from serving import answers, catalog, pages, params
+from serving import answers, catalog, openapi, pages, params
 from serving.answers import Answer, Covered
 from serving.problems import NotFound
-from serving.replies import Bodies, Body, plain, reply
+from serving.replies import Bodies, Body, fixed, plain, reply
 from serving.service import Service
 
 
-def blueprint(service: Service) -> Blueprint:
-    """Return every path under /api and the two probes, over a running service."""
+def blueprint(service: Service, *, secured: bool = False) -> Blueprint:
+    """Return every path under /api, what describes them and the two probes, over a running service.
+
+    Parameters
+    ----------
+    secured : whether the paths ask for a key, as /openapi.json then says
+    """
     api = Blueprint("api", __name__)
     bodies = Bodies()
 
@@ -45,12 +50,19 @@ def blueprint(service: Service) -> Blueprint:
         params.no_query(_given())
         return plain({"datasets": [service.status(name) for name in service.followers]})
 
+    @api.get("/openapi.json")
+    def described() -> Response:
+        params.no_query(_given())
+        return fixed(openapi.document([service.declaration(name) for name in service.followers], secured=secured))
+
     @api.get("/healthz")
     def healthz() -> Response:
+        params.no_query(_given())
         return plain({"status": "alive"})
 
     @api.get("/readyz")
     def readyz() -> Response:
+        params.no_query(_given())
         found = _readiness(service)
         response = plain(found)
         if not found["ready"]:
@@ -145,7 +157,7 @@ def _readiness(service: Service) -> dict[str, Any]:
 
 def _paths(service: Service) -> list[str]:
     declared = [path.path for name in service.followers for path in service.declaration(name).api]
-    return [*declared, "/api/v1/datasets", "/api/v1/status"]
+    return [*declared, "/api/v1/datasets", "/api/v1/status", "/openapi.json"]
 
 
 def _given() -> Mapping[str, Sequence[str]]:
