@@ -161,6 +161,11 @@ class Settings:
         """Third-party JavaScript, taken out of the webjars."""
         return self.jar_dir("web") / "files"
 
+    @property
+    def keys(self) -> Path:
+        """The file of API keys: a hash of each, never the key."""
+        return self.home / "keys" / "api.json"
+
     def heartbeat(self, job: str) -> Path:
         """Return the file by which a job (`speed-<dataset>`, `batch-<dataset>`) shows that it lives."""
         return self.run / "heartbeat" / job

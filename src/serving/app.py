@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from flask import Flask, Response, g, request, send_from_directory
 from flask_compress import Compress
 
-from braid.adapters import environment
-from braid.errors import BraidError, SettingsError
 from braid.settings import Settings
-from serving import problems, routes
+from serving import guard, launch, logs, problems, routes
+from serving.guard import Access
 from serving.problems import Problem
 from serving.service import Service
 
@@ -34,24 +31,33 @@ SECURITY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+COMPRESSED = (
+    "application/json", "application/problem+json", "text/csv", "text/html", "text/css", "text/javascript", "text/plain",
+)  # fmt: skip
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def create_app(settings: Settings, service: Service) -> Flask:
+def create_app(settings: Settings, service: Service, access: Access | None = None) -> Flask:
     """Return the application over a service, which its caller starts.
 
     Parameters
     ----------
     settings : where the dashboard's files lie
     service : what follows the datasets; also `app.extensions["braid"]`
+    access : who may ask and how often; by default everybody on this machine
     """
+    access = access or Access()
     app = Flask("braid", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
+    app.config["COMPRESS_MIMETYPES"] = [*COMPRESSED]
     app.extensions["braid"] = service
     problems.install(app)
-    app.register_blueprint(routes.blueprint(service))
+    app.register_blueprint(routes.blueprint(service, secured=access.keys is not None))
     _dashboard(app, settings.root / "dashboard", settings.web_dir, settings.root / "data" / "ATTRIBUTION.md")
+    # what is installed last sees the response first
+    logs.install(app)
     _around(app)
+    guard.install(app, access)
     Compress(app)
     return app
 
@@ -101,32 +107,14 @@ def _around(app: Flask) -> None:
     def dress(response: Response) -> Response:
         response.headers.update(SECURITY)
         response.headers["X-Request-ID"] = g.get("request_id", "")
+        if request.is_secure:
+            response.headers["Strict-Transport-Security"] = "max-age=31536000"
         return response
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Become gunicorn; returns only when that cannot be.
-
-    This file is what is started, from any folder: `python src/serving/app.py`, or `braid serve`.
-    """
-    about = "Serve the API and the dashboard on the two loopback ports of the settings, in the foreground."
-    argparse.ArgumentParser("braid serve", description=about).parse_args(arguments)
-    try:
-        ports = environment.load().ports
-        if not (ports.api and ports.dashboard):
-            raise SettingsError("BRAID_PORTS=free: expected ports that were chosen, got none yet; run `braid up` first")
-    except BraidError as error:
-        print(f"braid: {error}", file=sys.stderr)  # noqa: T201 - the one line that a person reads
-        return error.exit_code
-    return _become_gunicorn()
-
-
-def _become_gunicorn() -> NoReturn:
-    here = Path(__file__).resolve()
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(here.parents[1]), os.environ.get("PYTHONPATH"))))
-    # a new process image: the folder of this file, first on the path of a script, is then no longer on it
-    config = str(here.with_name("gunicorn_conf.py"))
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", config, "serving.server:app()"])  # noqa: S606
+    """Serve. This file is what is started, from any folder: `python src/serving/app.py`, or `braid serve`."""
+    return launch.main(arguments)
 
 
 if __name__ == "__main__":

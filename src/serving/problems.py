@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 log = logging.getLogger("braid.serving")
 
@@ -34,11 +34,15 @@ class Problem(Exception):
     status : HTTP status
     name : the last word of the problem's type
     detail : for people
+    headers : of the response
     more : further members, such as `errors`, `missing`, `next`
     """
 
-    def __init__(self, status: int, name: str, detail: str, **more: Any) -> None:
+    def __init__(
+        self, status: int, name: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
         super().__init__(detail)
+        self.headers = headers or {}
         self.status = status
         self.name = name
         self.detail = detail
@@ -84,12 +88,12 @@ def response_of(problem: Problem) -> Response:
     response.headers["Cache-Control"] = "no-store"
     if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    response.headers.update(problem.headers)
     return response
 
 
 _DETAILS: Mapping[int, str] = {
     404: "no such path; GET /api/v1/datasets lists what there is",
-    405: "only GET, HEAD and OPTIONS are answered here",
 }
 
 
@@ -104,7 +108,10 @@ def install(app: Flask) -> None:
     def _of_http(error: HTTPException) -> Response:
         status = error.code or 500
         name = HTTPStatus(status).phrase.lower().replace(" ", "-")
-        response = response_of(Problem(status, name, _DETAILS.get(status) or (error.description or "")))
+        detail = _DETAILS.get(status) or (error.description or "")
+        if isinstance(error, MethodNotAllowed):
+            detail = f"expected one of {', '.join(sorted(error.valid_methods or ()))}, got {request.method}"
+        response = response_of(Problem(status, name, detail))
         for header, value in error.get_headers():
             if header not in {"Content-Type", "Content-Length"}:
                 response.headers[header] = value

@@ -21,6 +21,7 @@ from braid.ports import topics_of
 from braid.settings import Settings
 from serving.app import create_app
 from serving.follower import Stores
+from serving.guard import Access
 from serving.service import Dataset, Service
 
 HIVE_ALIVE_S = 4.0  # a sign of life that takes longer is none
@@ -45,7 +46,7 @@ class Once(Generic[T]):
             return self._held
 
 
-def application(settings: Settings) -> Flask:
+def application(settings: Settings, access: Access | None = None) -> Flask:
     """Return the application over every dataset declared under datasets/; each thread opens what it asks.
 
     Call it in the process that serves, after any fork: it starts threads.
@@ -57,7 +58,7 @@ def application(settings: Settings) -> Flask:
     sign_of_life = hive.connect(settings, HIVE_ALIVE_S)
     service = Service(datasets, sign_of_life.ping, SystemClock())
     service.start()
-    return create_app(settings, service)
+    return create_app(settings, service, access)
 
 
 def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra], log: Once[KafkaLog]) -> Dataset:

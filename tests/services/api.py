@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -60,8 +60,10 @@ class Api:
 
 
 @contextmanager
-def running_api(stack: Settings, folder: Path, datasets: dict[str, str], **ports: int) -> Iterator[Api]:
-    """Run an API over some declarations, its parts on the stack's ports but for those of `ports`."""
+def running_api(
+    stack: Settings, folder: Path, datasets: dict[str, str], flags: Sequence[str] = (), **ports: int
+) -> Iterator[Api]:
+    """Run an API over some declarations, started with some flags, its parts on the stack's ports but for those of `ports`."""
     root = root_with(folder / "root", CHECKOUT, datasets)
     home = folder / "home"
     (home / "run").mkdir(parents=True)
@@ -73,7 +75,7 @@ def running_api(stack: Settings, folder: Path, datasets: dict[str, str], **ports
     (home / "run" / "ports.json").write_text(json.dumps(record), encoding="utf-8")
     log = folder / "api.log"
     with log.open("wb") as file:
-        command = [str(stack.python), str(root / "src" / "serving" / "app.py")]
+        command = [str(stack.python), str(root / "src" / "serving" / "app.py"), *flags]
         environ = names(BRAID_HOME=str(home), BRAID_ROOT=str(root))
         process = subprocess.Popen(command, env=environ, stdout=file, stderr=file, cwd="/")
     try:

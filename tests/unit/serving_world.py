@@ -30,6 +30,7 @@ from braid.settings import Settings
 from braid.views import Fragment, View, fold, totals
 from serving.app import create_app
 from serving.follower import Stores
+from serving.guard import Access
 from serving.service import Dataset, Service
 
 START_US = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
@@ -212,10 +213,10 @@ def service_of(*worlds: World) -> Service:
     return service
 
 
-def app_of(*worlds: World, root: Path | None = None) -> Flask:
+def app_of(*worlds: World, root: Path | None = None, access: Access | None = None) -> Flask:
     """Return the application over some worlds, not started."""
     settings = settings_of(root or Path(__file__).parents[2])
-    return create_app(settings, service_of(*worlds))
+    return create_app(settings, service_of(*worlds), access)
 
 
 def settings_of(root: Path) -> Settings:
@@ -225,9 +226,9 @@ def settings_of(root: Path) -> Settings:
     )
 
 
-def client_of(*worlds: World) -> FlaskClient:
+def client_of(*worlds: World, access: Access | None = None) -> FlaskClient:
     """Return a client of an application that has looked once."""
-    app = app_of(*worlds)
+    app = app_of(*worlds, access=access)
     app.extensions["braid"].step()
     return app.test_client()
 

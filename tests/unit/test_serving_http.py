@@ -83,7 +83,7 @@ def test_a_declared_path_fixes_its_layer(client: Any) -> None:
         ("/api/v1/datasets/taxis", "dataset: expected one of rides, got 'taxis'"),
         (f"{BASE}/views/riides", "view: expected one of rides_by_minute, rides_by_city, got 'riides'"),
         ("/api/rides/nothing", "path: expected one of /api/rides/newest, /api/rides/odd, /api/rides/history, "
-         "/api/v1/datasets, /api/v1/status, got '/api/rides/nothing'"),
+         "/api/v1/datasets, /api/v1/status, /openapi.json, got '/api/rides/nothing'"),
         ("/nothing", "no such path; GET /api/v1/datasets lists what there is"),
         ("/static/nothing.js", "no such path; GET /api/v1/datasets lists what there is"),
         ("/static/../pyproject.toml", "no such path; GET /api/v1/datasets lists what there is"),
@@ -249,6 +249,6 @@ def test_it_becomes_gunicorn_from_any_folder(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.chdir(tmp_path)
     main([])
     (argv,) = became
-    assert argv[1:3] == ["-m", "gunicorn"] and argv[-1] == "serving.server:app()"
-    assert Path(argv[4]).is_file()
+    assert argv[1:3] == ["-m", "gunicorn"] and argv[-1] == "serving.server:app(False, 2000.0)"
+    assert Path(argv[4]).is_file() and "127.0.0.1:5000" in argv
     assert os.environ["PYTHONPATH"].endswith(f"src{os.pathsep}/elsewhere")
