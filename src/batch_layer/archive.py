@@ -15,14 +15,14 @@ from typing import TypeAlias
 
 from pyspark.sql import DataFrame, SparkSession
 
-from braid import sql
+from braid import gaps, sql
 from braid.adapters import durable
 from braid.adapters import spark as frames
 from braid.adapters.files import tally
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, Tally, tally_text, topic_folder
 from braid.declaration import Declaration, Topic
 from braid.errors import Gap
-from braid.ledger import LedgerRow, Offsets, Range
+from braid.ledger import REMEDY, LedgerRow, Offsets, Range
 from braid.ports import Log
 
 Read: TypeAlias = Callable[[Range], DataFrame]
@@ -63,7 +63,7 @@ def steps(
         dataset=declaration.dataset,
         after=rows[0].seq - 1,
         seq=last.seq,
-        start=rows[0].range.start,
+        start=before[0].end if before else rows[0].range.start,
         end=last.end,
         definition=declaration.hash,
         records=sum(records for records, _ in found.values()),
@@ -91,7 +91,7 @@ def check_held(rows: Sequence[LedgerRow], log: Log, topics: Sequence[str]) -> No
     if dict(rows[-1].topic_ids) != ids:
         raise Gap(
             f"topic ids: expected {dict(rows[-1].topic_ids)} as in ledger seq {rows[-1].seq}, got {ids}; "
-            "the topic was deleted and created again before its records were archived"
+            f"the topic was deleted and created again before its records were archived; {REMEDY}"
         )
     earliest = log.earliest(topics)
     for run in runs(rows):
@@ -100,15 +100,17 @@ def check_held(rows: Sequence[LedgerRow], log: Log, topics: Sequence[str]) -> No
                 raise Gap(
                     f"{topic} partition {partition}: expected offsets {start} to {end - 1} for the archive, got "
                     f"{earliest[topic, partition]} as the earliest; retention deleted records that the speed layer "
-                    "counted and the batch layer had not archived: answers stay as they are, restore the topic or the master"
+                    "counted and the batch layer had not archived: answers stay as they are; restore the topic or the master, "
+                    f"or {REMEDY}"
                 )
 
 
 def runs(rows: Sequence[LedgerRow]) -> Iterator[list[LedgerRow]]:
-    """Cut rows into runs without a gap row: the offsets of a gap hold nothing any more."""
+    """Cut rows into runs without a gap row or one that a gap gave up: their offsets hold nothing any more."""
+    lost = gaps.lost(rows)
     run: list[LedgerRow] = []
     for row in rows:
-        if row.kind == "gap":
+        if row.kind == "gap" or row.seq in lost:
             if run:
                 yield run
             run = []
@@ -160,9 +162,9 @@ def _seqs(spark: SparkSession, topic: Topic, run: Sequence[LedgerRow]) -> DataFr
 
 def _check(declaration: Declaration, rows: Sequence[LedgerRow], stage: Path) -> Tally:
     """Compare the records of every seq with the ledger, as they were written; return how many there are."""
-    found = tally(stage.rglob("*.parquet"))
+    found, lost = tally(stage.rglob("*.parquet")), gaps.lost(rows)
     for row in rows:
-        expected, got = row.range.size - row.absent, found.get(row.seq, (0, 0))[0]
+        expected, got = 0 if row.seq in lost else row.range.size - row.absent, found.get(row.seq, (0, 0))[0]
         if got != expected:
             raise Gap(
                 f"{declaration.dataset}: ledger seq {row.seq}: expected {expected} records to archive "

@@ -141,7 +141,7 @@ def _check_ends(ports: Ports, cuts: list[Cut], head: LedgerRow) -> None:
     """Check the first cut against genesis and the newest against its ledger row; the chain holds those between."""
     store, first, last = ports.stores.ledger, cuts[0], cuts[-1]
     genesis = store.rows(-1, 0)[0]
-    if dict(first.start) != dict(genesis.end):
+    if any(first.start.get(place) != offset for place, offset in genesis.end.items()):
         raise MasterRefused(
             f"{ports.master.path / first.folder}: expected to start at {ledger.text_of(genesis.end)} like genesis, "
             f"got {ledger.text_of(first.start)}; it belongs to another ledger: move the master aside"

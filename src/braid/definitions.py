@@ -32,7 +32,7 @@ def in_force(ledger: Ledger, head: LedgerRow) -> Declaration:
 
 def _text_of(rows: list[LedgerRow], head: LedgerRow) -> Declaration | None:
     for row in rows:
-        if row.text and row.definition == head.definition:
+        if row.text and row.kind in {"genesis", "definition"} and row.definition == head.definition:
             found = parse(row.text, where=f"ledger seq {row.seq}")
             if found.hash == head.definition:
                 return found

@@ -34,6 +34,7 @@ Offsets: TypeAlias = Mapping[Partition, int]
 Kind = Literal["genesis", "micro", "bulk", "gap", "definition"]
 
 ENGINE = 1  # raised when the meaning of a state changes, so that old and new code never share an attempt
+REMEDY = "see what is lost, and go on without it: braid accept-gap DATASET"
 ROWS_PER_LEDGER_BUCKET = 10_000
 ROWS_PER_FRAGMENT_BUCKET = 50_000  # keeps a Cassandra partition of fragments under 10 MB
 
@@ -79,8 +80,9 @@ class LedgerRow:
     bucket, bucket_rows : the fragment bucket written to, and how many rows it held afterwards
     alerts : int, how many alerts its events gave
     totals : running sums over seq 0 to this row of good, copies, dead, absent, alerts and fp (mod 2^64), so that
-        status and the check of the seen ids read one row and not the whole ledger
-    definition : hash of the declaration in force; `text` its YAML, in genesis and definition rows only
+        status and the check of the seen ids read one row and not the whole ledger; `gap` is the seq of the newest gap row
+    definition : hash of the declaration in force; `text` its YAML, in genesis and definition rows; in gap rows, what
+        was given up (`braid.gaps`)
     """
 
     seq: int
@@ -168,6 +170,8 @@ def decide(head: LedgerRow, offered: Range) -> Decision:
 def check_log(head: LedgerRow, earliest: Offsets, topic_ids: Mapping[str, str]) -> None:
     """Refuse to go on when Kafka no longer holds what comes after head, or holds another topic of the same name.
 
+    Every refusal names the way on: `braid accept-gap` shows what is lost and goes on without it.
+
     Raises
     ------
     Gap
@@ -176,20 +180,31 @@ def check_log(head: LedgerRow, earliest: Offsets, topic_ids: Mapping[str, str]) 
     if dict(topic_ids) != dict(head.topic_ids):
         raise Gap(
             f"topic ids: expected {dict(head.topic_ids)} as in ledger seq {head.seq}, got {dict(topic_ids)}; "
-            "the topic was deleted and created again: its offsets name other records"
+            f"the topic was deleted and created again: its offsets name other records; {REMEDY}"
         )
     if set(earliest) != set(head.end):
         raise Gap(
             f"partitions: expected {sorted(head.end)} as in ledger seq {head.seq}, got {sorted(earliest)}; "
-            "never change the partitions of a live topic: declare another topic beside it"
+            f"the partitions of a live topic were changed; {REMEDY}"
         )
     for (topic, partition), first in sorted(earliest.items()):
         end = head.end[topic, partition]
         if first > end:
             raise Gap(
                 f"{topic} partition {partition}: expected offset {end} to be still there, got {first} as the earliest; "
-                f"the records {end} to {first - 1} were deleted by retention before they were counted"
+                f"the records {end} to {first - 1} were deleted by retention before they were counted; {REMEDY}"
             )
+
+
+def start_after(before: LedgerRow, row: LedgerRow) -> Offsets:
+    """Return where a row must start: where the one before it ended.
+
+    In a gap row a partition that is new, or whose topic was created again, starts at 0.
+    """
+    if row.kind != "gap":
+        return before.end
+    same = {topic for topic, id_ in row.topic_ids.items() if before.topic_ids.get(topic) == id_}
+    return {p: before.end.get(p, 0) if p[0] in same or not row.topic_ids else 0 for p in row.end}
 
 
 def check_chain(rows: Sequence[LedgerRow]) -> None:
@@ -201,9 +216,9 @@ def check_chain(rows: Sequence[LedgerRow]) -> None:
         A seq is missing, a row does not start where the one before it ended, or counts do not add up.
     """
     for before, row in pairwise(rows):
-        if row.seq != before.seq + 1 or dict(row.range.start) != dict(before.end):
+        if row.seq != before.seq + 1 or dict(row.range.start) != dict(start_after(before, row)):
             raise RangeRefused(
-                f"ledger seq {row.seq}: expected it to start at {text_of(before.end)}, the end of seq {before.seq}, "
+                f"ledger seq {row.seq}: expected it to start at {text_of(start_after(before, row))}, the end of seq {before.seq}, "
                 f"got {text_of(row.range.start)}"
             )
     for row in rows:
@@ -246,7 +261,8 @@ def with_totals(head: LedgerRow, row: LedgerRow) -> LedgerRow:
     """
     names = ("good", "copies", "dead", "absent", "alerts", "fp")
     sums = {name: head.totals.get(name, 0) + getattr(row, name) for name in names}
-    return replace(row, totals=sums | {"fp": sums["fp"] % (1 << 64)})
+    gap = {"gap": head.totals["gap"]} if "gap" in head.totals else {}
+    return replace(row, totals=sums | {"fp": sums["fp"] % (1 << 64)} | gap)
 
 
 def next_bucket(head: LedgerRow) -> tuple[int, int]:

@@ -155,8 +155,8 @@ class Projections(Protocol):
         """Write alerts to the rule's readable table."""
         ...
 
-    def truncate(self) -> None:
-        """Empty every projection, before it is filled again."""
+    def truncate(self, *, alerts: bool = True) -> None:
+        """Empty every projection, or all but those of alerts, before it is filled again."""
         ...
 
 

@@ -19,6 +19,7 @@ from braid.aggregates import Moments, State, finish, merge_states
 from braid.alerts import Alert
 from braid.cql import event_time_column
 from braid.declaration import AlertRule, Declaration, ViewSpec
+from braid.gaps import as_dicts
 from braid.instants import iso
 from braid.ledger import text_of
 from braid.receipts import Question, Receipt
@@ -91,6 +92,7 @@ class Covered:
             "as_of": as_of.as_dict(),
             "complete": self.complete,
             "missing": [m.as_dict() for m in self.missing],
+            "gaps": as_dicts(self.snapshot.accepted(self.what)),
             "layers": {
                 "batch_until": None if self.what in {"speed", "alerts"} else batch_until,
                 "speed_until": None if self.what == "batch" else iso(as_of.row.committed_at_us),

@@ -12,8 +12,9 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from braid import gaps
 from braid.declaration import Declaration
 from braid.errors import BraidError, CutPassedHead, LedgerError
 from braid.ledger import Current, LedgerRow
@@ -163,7 +164,7 @@ class Follower:
         cut = generations.cut_row(stores.ledger, current)
         declaration = generations.in_force(self.declared, stores.ledger, cut)
         generation = generations.load(current, declaration, stores.generations)
-        fresh = tail.begin(declaration, cut)
+        fresh = tail.begin(declaration, cut, gaps.through(stores.ledger, cut))
         return Loaded(declaration, generation, self._followed(fresh, declaration, stores, through))
 
     def _collect(self) -> None:
@@ -213,6 +214,9 @@ class Follower:
         more = self._followed(held.tail, held.declaration, stores, head.seq)
         if more.stop is not None:
             self._retry_tail_s = self._monotonic() + RETRY_FIRST_S
+        if more.row.seq < held.tail.row.seq:
+            # begun again because of a gap, and not whole yet: answers never go back
+            return replace(held, tail=replace(held.tail, stop=more.stop))
         return Loaded(held.declaration, held.generation, more)
 
     def _followed(self, held: Tail, declaration: Declaration, stores: Stores, through: int) -> Tail:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from braid.declaration import Declaration, Layer
+from braid.gaps import Accepted
 from braid.ledger import LedgerRow, text_of
 from braid.views import View
 from serving.generations import Generation
@@ -68,6 +69,11 @@ class Snapshot:
         """Return what an answer of that layer covers."""
         row = self.tail.cut if what == "batch" else self.tail.row
         return AsOf(self.generation.current.gen, self.tail.cut.seq, row)
+
+    def accepted(self, what: What) -> tuple[Accepted, ...]:
+        """Return the gaps that were accepted in the part of the log that an answer of that layer covers."""
+        through = self.as_of(what).row.seq
+        return tuple(gap for gap in self.tail.accepted if gap.seq <= through)
 
     def missing(self, what: What) -> tuple[Missing, ...]:
         """Return what an answer of that layer lacks, beyond the silence of a store."""

@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from braid import gaps
 from braid.aggregates import FP_MODULUS, State
 from braid.declaration import Declaration, ViewSpec
+from braid.gaps import Accepted
 from braid.ledger import LedgerRow
 from braid.ports import Fragments
 from braid.views import Fragment, Key, coarsen, put
@@ -29,14 +31,14 @@ class Missing:
     what : `cassandra`, `hive`, `generation`, `fragments`, `alerts`, `gap`, `bulk`, `definition`
     reason : for people: expected, got, next
     from_seq, through_seq : the ledger rows concerned, None when it is not about rows
-    offsets : the offsets concerned, `topic:partition` → [first, end)
+    offsets : the offsets concerned, `topic:partition` → [first, end), the end None where nobody can know it
     """
 
     what: str
     reason: str
     from_seq: int | None = None
     through_seq: int | None = None
-    offsets: Mapping[str, tuple[int, int]] | None = None
+    offsets: Mapping[str, tuple[int, int | None]] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as answers carry it, without what does not apply."""
@@ -52,22 +54,44 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """States of cut.seq < seq <= row.seq, of every view; immutable."""
+    """States of cut.seq < seq <= row.seq, of every view; immutable.
+
+    Attributes
+    ----------
+    gaps : what the gap rows of the tail took, as missing from answers
+    stop : why it ends before head
+    accepted : every gap through `row`, those that the generation covers too
+    lost : ledger rows whose records a gap gave up after they were counted: their fragments are passed over
+    """
 
     cut: LedgerRow
     row: LedgerRow
     views: Mapping[str, Places]
     gaps: tuple[Missing, ...] = ()
     stop: Missing | None = None
+    accepted: tuple[Accepted, ...] = ()
+    lost: frozenset[int] = frozenset()
 
 
-def begin(declaration: Declaration, cut: LedgerRow) -> Tail:
-    """Return the tail that holds nothing yet."""
-    return Tail(cut, cut, {view.name: {} for view in declaration.views})
+def begin(
+    declaration: Declaration,
+    cut: LedgerRow,
+    accepted: Sequence[Accepted] = (),
+    lost: frozenset[int] = frozenset(),
+) -> Tail:
+    """Return the tail that holds nothing yet.
+
+    Parameters
+    ----------
+    accepted : the gaps through the cut
+    """
+    return Tail(cut, cut, {view.name: {} for view in declaration.views}, accepted=tuple(accepted), lost=lost)
 
 
 def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], fragments: Fragments) -> Tail:
     """Return the tail with more ledger rows merged: as many as can be, in order.
+
+    When a gap among them gave up rows that the tail has merged, it begins again at the cut, without them.
 
     Parameters
     ----------
@@ -81,17 +105,23 @@ def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], frag
     StoreUnavailable
         The store did not answer; nothing was merged.
     """
+    lost = tail.lost | gaps.lost(rows)
+    if any(tail.cut.seq < seq <= tail.row.seq for seq in lost - tail.lost):
+        through_cut = [gap for gap in tail.accepted if gap.seq <= tail.cut.seq]
+        return begin(declaration, tail.cut, through_cut, lost)
     taken, stop = _mergeable(rows, declaration.hash)
-    micro = [row for row in taken if row.kind == "micro"]
+    micro = [row for row in taken if row.kind == "micro" and row.seq not in lost]
     read = {view.name: _by_seq(fragments.read(view, micro) if micro else []) for view in declaration.fragment_views}
     for i, row in enumerate(taken):
-        if row.kind == "micro" and (wrong := _differs(row, read)):
+        if row.kind == "micro" and row.seq not in lost and (wrong := _differs(row, read)):
             taken, stop = taken[:i], wrong
             break
     if not taken:
         return replace(tail, stop=stop)
-    gaps = tail.gaps + tuple(_gap(row) for row in taken if row.kind == "gap")
-    return Tail(tail.cut, taken[-1], _merged(tail, declaration, taken, read), gaps, stop)
+    fresh = [gaps.accepted(row) for row in taken if row.kind == "gap"]
+    missing = (*tail.gaps, *map(_gap, fresh))
+    merged = _merged(tail, declaration, [row for row in taken if row.seq not in lost], read)
+    return Tail(tail.cut, taken[-1], merged, missing, stop, (*tail.accepted, *fresh), lost)
 
 
 def _mergeable(rows: Sequence[LedgerRow], definition: str) -> tuple[list[LedgerRow], Missing | None]:
@@ -133,10 +163,11 @@ def _differs(row: LedgerRow, read: Mapping[str, Mapping[int, Sequence[Fragment]]
     return None
 
 
-def _gap(row: LedgerRow) -> Missing:
-    offsets = {f"{topic}:{partition}": (start, end) for topic, partition, start, end in row.range.partitions()}
-    reason = f"the records of seq {row.seq} were deleted from the topic before they were counted"
-    return Missing("gap", reason, row.seq, row.seq, offsets)
+def _gap(gap: Accepted) -> Missing:
+    offsets = {f"{x.topic}:{x.partition}": (x.start, x.end) for x in reversed(gap.losses) if x.records != 0}
+    reasons = "; ".join(dict.fromkeys(x.reason for x in gap.losses))
+    reason = f"seq {gap.seq} is a gap that was accepted: {reasons}; complete again with the next generation"
+    return Missing("gap", reason, gap.seq, gap.seq, offsets)
 
 
 def _merged(

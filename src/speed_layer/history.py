@@ -124,11 +124,12 @@ def _by_row(table: pa.Table, index: Ints, run: Sequence[LedgerRow]) -> Iterator[
 
 
 def _runs(rows: Sequence[LedgerRow]) -> Iterator[list[LedgerRow]]:
-    """Cut rows into runs of at most `_AT_ONCE` offsets; a gap row, whose records are gone, stands alone."""
+    """Cut rows into gapless runs of at most `_AT_ONCE` offsets; a gap row, whose records are gone, stands alone."""
     run: list[LedgerRow] = []
     size = 0
     for row in rows:
-        if run and (row.kind == "gap" or run[-1].kind == "gap" or size + row.range.size > _AT_ONCE):
+        apart = run and (row.kind == "gap" or run[-1].kind == "gap" or row.seq != run[-1].seq + 1)
+        if apart or (run and size + row.range.size > _AT_ONCE):
             yield run
             run, size = [], 0
         run.append(row)

@@ -21,10 +21,10 @@ from pyspark.sql import SparkSession
 from braid.adapters import cassandra, environment, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
-from braid.adapters.heartbeat import Heartbeat
+from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.declaration import Declaration, load_all
 from braid.definitions import in_force
-from braid.errors import BraidError, LedgerError, StoreUnavailable, UnknownDataset
+from braid.errors import BraidError, Gap, LedgerError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
 from braid.ports import Ledger
 from braid.settings import Settings
@@ -101,6 +101,9 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
                 stream.say(f"{error}; trying again")
                 heart.beat("waiting for a store")
                 stop.wait(_RETRY_S)
+            except Gap as error:
+                heart.beat(f"{REFUSED}{error}")  # the supervisor starts it no more
+                raise
     finally:
         frames.end(spark)
 

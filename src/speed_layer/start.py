@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from braid import grammar, ledger, views
+from braid import gaps, grammar, ledger, views
 from braid.declaration import Declaration
 from braid.definitions import in_force
 from braid.errors import Gap, SeenIdsRefused
@@ -42,17 +42,8 @@ def create(log: Log, store: Ledger, declaration: Declaration, partitions: int, w
     store.create(row, Current(0, 0, row.end, declaration.hash))
     head = store.head()
     if head.kind == "genesis" and any(earliest[p] > head.end.get(p, 0) for p in earliest):
-        store.append(_gap_at_birth(head, earliest, writer))
-
-
-def _gap_at_birth(head: LedgerRow, earliest: ledger.Offsets, writer: str) -> LedgerRow:
-    """Return the row that says which records were gone before the dataset was declared."""
-    gone = ledger.Range(head.end, earliest)
-    attempt = ledger.attempt_of(gone, head.definition)
-    row = LedgerRow(
-        1, "gap", attempt, writer, gone, absent=gone.size, definition=head.definition, topic_ids=head.topic_ids
-    )
-    return ledger.with_totals(head, row)
+        # a gap at birth: records were gone before the dataset was declared
+        store.append(gaps.row_of(head, earliest, head.topic_ids, (), writer, head.committed_at_us))
 
 
 def steps(ports: Ports, generations: Generations, store: SeenStore, history: History, writer: str) -> Steps:
@@ -121,6 +112,9 @@ def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> No
         raise SeenIdsRefused(
             f"seen ids: expected through_seq at most {head.seq}, got {through}: an older ledger was restored"
         )
+    forgotten = sorted(seq for seq in gaps.lost(rows.rows(through, head.seq)) if seq <= through)
+    if forgotten:
+        raise SeenIdsRefused(f"seen ids through seq {through}: hold those of seq {forgotten[0]}, which a gap gave up")
     row = head if through == head.seq else rows.rows(through - 1, through)[0]
     wanted = (0, 0) if isinstance(history, NoIds) else (row.totals.get("good", 0), row.totals.get("fp", 0))
     if seen.scan() != wanted:
@@ -132,11 +126,14 @@ def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> No
 def _catch_up(rows: Ledger, seen: SeenIds, history: History, head: LedgerRow) -> Iterator[str]:
     """Put the ids of the missing rows, seq by seq, each checked against its ledger row."""
     missing = rows.rows(seen.through_seq, head.seq)
-    for row, ids in history.ids(missing):
-        distinct = sorted(set(ids))
+    lost = gaps.lost(missing)  # their records are gone, and so are their ids
+    read = iter(history.ids([row for row in missing if row.seq not in lost]))
+    for row in missing:
+        distinct = [] if row.seq in lost else sorted(set(next(read)[1]))
         known = seen.known(distinct)
         fresh = [i for i in distinct if i not in known]
-        if not isinstance(history, NoIds) and (len(fresh), ledger.fp_of(fresh)) != (row.good, row.fp):
+        expected = (0, 0) if row.seq in lost or isinstance(history, NoIds) else (row.good, row.fp)
+        if (len(fresh), ledger.fp_of(fresh)) != expected:
             raise SeenIdsRefused(
                 f"seen ids: ledger seq {row.seq}: expected {row.good} new ids with fingerprint {row.fp}, "
                 f"got {len(fresh)} with {ledger.fp_of(fresh)}"
@@ -157,6 +154,8 @@ def _tail(driver: Driver, current: Current) -> dict[str, list[Fragment]]:
         Fragments of a row are not all there.
     """
     rows = driver.ports.ledger.rows(current.cut_seq, driver.head.seq)
+    lost = gaps.lost(rows)
+    rows = [row for row in rows if row.seq not in lost]
     tail = {}
     for spec in driver.declaration.fragment_views:
         tail[spec.name] = driver.ports.fragments.read(spec, rows)
@@ -165,7 +164,7 @@ def _tail(driver: Driver, current: Current) -> dict[str, list[Fragment]]:
             raise Gap(
                 f"{driver.declaration.dataset}: {spec.name}: expected the fragments of ledger seq {broken[0]} to {broken[-1]} "
                 f"to add up to the ledger's counts, got fewer: they have expired; run `braid batch {driver.declaration.dataset}`, "
-                "whose generation covers them, then start the stream"
+                "whose generation covers them, then `braid up`"
             )
     return tail
 
@@ -186,6 +185,9 @@ def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> No
     When head's fragments are not in the tail (a generation covers them, or head is no micro-batch) all rows are.
     """
     head = driver.head
+    if head.kind == "gap" and gaps.accepted(head).lost:
+        # rows that only lost events had made: all others are written again below; alerts stay
+        driver.ports.projections.truncate(alerts=False)
     last = {
         name: {(f.window_start_us, f.key): f.state for f in part if f.seq == head.seq} for name, part in tail.items()
     }

@@ -3,6 +3,9 @@
 Supervisor counts only starts that die at once; a program that dies a minute after each start it would restart for
 ever. Giving up stops the program, leaves `run/gave-up/<name>.json` for `braid status`, and says so in logs/giveup.log.
 Killing is not giving up: a job that is stuck is killed so that supervisor starts it again.
+
+A job whose last words in its heartbeat are `refused: …` has met what no restart mends, such as a gap in the log: it is
+given up at once, in its own words.
 """
 
 import json
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import TextIO
 
 from supervisor.childutils import eventdata, get_headers, getRPCInterface
+
+from braid.adapters.heartbeat import REFUSED
 
 LIMIT = 5
 WINDOW_S = 600.0
@@ -83,9 +88,28 @@ def _handle(rpc: object, restarts: Restarts, run: Path, event: str, payload: str
     name = headers["processname"]
     if event.endswith("FATAL"):
         _give_up(run, name, "it ended at once, each time it was started")
+    elif event.endswith("EXITED") and (why := refusal(run, name, int(headers["pid"]))):
+        rpc.stopProcess(name, False)  # type: ignore[attr-defined]  # XML-RPC answers any name
+        _give_up(run, name, why)
     elif restarts.too_many(name, time.monotonic()):
         rpc.stopProcess(name, False)  # type: ignore[attr-defined]  # XML-RPC answers any name
         _give_up(run, name, f"it ended {LIMIT + 1} times in {WINDOW_S / 60:.0f} minutes")
+
+
+def refusal(run: Path, name: str, pid: int) -> str | None:
+    """Return why a program that has ended refuses to go on, by its heartbeat; None when it does not say so.
+
+    Parameters
+    ----------
+    pid : of the process that ended: words of an earlier one do not count
+    """
+    watched = _heartbeat(run / "programs" / f"{name}.json")
+    try:
+        said = json.loads(watched[0].read_text("utf-8")) if watched else {}
+    except (OSError, ValueError):
+        return None
+    stage = str(said.get("stage", ""))
+    return stage.removeprefix(REFUSED) if stage.startswith(REFUSED) and said.get("pid") == pid else None
 
 
 def _give_up(run: Path, name: str, reason: str) -> None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
+from braid import gaps
 from braid.adapters import cassandra, hive
 from braid.adapters.cassandra import Stores
 from braid.adapters.files import FileGenerations
@@ -44,7 +45,7 @@ class World:
         if self.declaration.hash == definition:
             return self.declaration
         for row in rows:
-            if row.text and row.definition == definition:
+            if row.text and row.kind != "gap" and row.definition == definition:
                 return parse(row.text, where=f"ledger seq {row.seq}")
         raise ReceiptRefused(
             f"{self.declaration.dataset}: expected the text of definition {definition[:12]} in the ledger, got none; "
@@ -120,7 +121,9 @@ def recounted(
     """
     cuts = [cut for cut in world.master.cuts() if cut.after < rows[-1].seq]
     checked = world.master.check_files(cuts)
-    spans = [Span(row.seq, *part) for row in rows if row.kind != "gap" for part in row.range.partitions()]
+    lost = gaps.lost(rows)
+    counted = (row for row in rows if row.kind != "gap" and row.seq not in lost)
+    spans = [Span(row.seq, *part) for row in counted for part in row.range.partitions()]
     folder = world.settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -146,7 +149,8 @@ def _from_master(world: World, path: SecondPath, cuts: Sequence[Cut], say: Say) 
 def _from_kafka(world: World, path: SecondPath, rows: Sequence[LedgerRow], cuts: Sequence[Cut], say: Say) -> None:
     after = cuts[-1].seq if cuts else 0
     fresh = [row for row in rows if row.seq > after and not row.range.empty]
-    runs = [list(run) for kind, run in groupby(fresh, key=lambda row: row.kind == "gap") if not kind]
+    lost = gaps.lost(rows)
+    runs = [list(run) for gone, run in groupby(fresh, key=lambda r: r.kind == "gap" or r.seq in lost) if not gone]
     if not runs:
         return
     _same_topics(world, rows[-1])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+REFUSED = "refused: "  # begins the last words of a job that no restart mends
+
 
 class Heartbeat:
     """Writes the file of one job.

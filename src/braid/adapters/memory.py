@@ -297,10 +297,11 @@ class MemoryProjections:
         for a in alerts:
             table[a.key, a.event_us, a.topic, a.partition, a.offset] = a
 
-    def truncate(self) -> None:
-        """Empty every projection."""
+    def truncate(self, *, alerts: bool = True) -> None:
+        """Empty every projection, or all but those of alerts."""
         self.views.clear()
-        self.alert_rows.clear()
+        if alerts:
+            self.alert_rows.clear()
 
 
 def view_row(view: ViewSpec, state: State) -> dict[str, int | float | None]:

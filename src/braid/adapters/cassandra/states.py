@@ -157,9 +157,12 @@ class CassandraProjections:
         table = self._alerts[rule.name]
         self._session.write(table.insert, map(table.row, alerts))
 
-    def truncate(self) -> None:
-        """Empty every projection, before it is filled again."""
+    def truncate(self, *, alerts: bool = True) -> None:
+        """Empty every projection, or all but those of alerts, before it is filled again."""
+        kept = set() if alerts else {cql.alert_table(self._declaration, r).path for r in self._declaration.alerts}
         for table in cql.projections(self._declaration):
+            if table.path in kept:
+                continue
             self._session.define(f"TRUNCATE {table.path}")
 
 

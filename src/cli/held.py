@@ -1,0 +1,54 @@
+"""What the commands about one dataset work on: its declaration in force and its stores, opened and closed again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from braid.adapters.cassandra import Stores
+    from braid.declaration import Declaration
+    from braid.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One dataset as its ledger has it.
+
+    Attributes
+    ----------
+    declaration : in force, which the file need not be
+    """
+
+    settings: "Settings"
+    declaration: "Declaration"
+    stores: "Stores"
+
+
+@contextmanager
+def held(dataset: str) -> Iterator[Held]:
+    """Open the stores of a dataset.
+
+    Raises
+    ------
+    UnknownDataset
+        Nothing of that name is declared.
+    StoreUnavailable, LedgerError
+        Cassandra does not answer, or the dataset has not been created.
+    """
+    from braid.adapters import cassandra
+    from braid.adapters.environment import load
+    from braid.declaration import load_all
+    from braid.definitions import in_force
+    from braid.errors import LedgerError, UnknownDataset
+
+    settings = load()
+    declared = load_all(settings.root / "datasets")
+    if dataset not in declared:
+        raise UnknownDataset(f"expected a dataset, one of {', '.join(declared)}, got {dataset!r}")
+    with cassandra.connect(settings) as store:
+        if not store.knows(dataset):
+            raise LedgerError(f"{dataset}: expected its ledger in Cassandra, got none; create the dataset: braid up")
+        ledger = store.stores(declared[dataset]).ledger
+        declaration = in_force(ledger, ledger.head())
+        yield Held(settings, declaration, store.stores(declaration))
