@@ -397,6 +397,17 @@ class ProjectionsContract:
             projections.upsert(BY_MINUTE, 2, self.TWO)
         assert [(r["seq"], r["n"]) for r in readable(BY_MINUTE.name)] == [(2, 3)]
 
+    def test_a_row_taken_away_stays_away_from_older_writes_and_comes_back_with_a_newer_one(
+        self, projections: Projections, readable: Readable
+    ) -> None:
+        projections.upsert(BY_MINUTE, 1, self.ONE)
+        projections.remove(BY_MINUTE, 3, list(self.ONE))
+        assert readable(BY_MINUTE.name) == []
+        projections.upsert(BY_MINUTE, 2, self.TWO)
+        assert readable(BY_MINUTE.name) == []
+        projections.upsert(BY_MINUTE, 4, self.TWO)
+        assert [(r["seq"], r["n"]) for r in readable(BY_MINUTE.name)] == [(4, 3)]
+
     def test_alerts_are_readable_once(self, projections: Projections, readable: Readable) -> None:
         for _ in range(2):
             projections.alerts(ODD, [alert(1, 2), alert(1, 3)])

@@ -79,7 +79,7 @@ def steps(
     return cut
 
 
-def check_held(rows: Sequence[LedgerRow], log: Log, topics: Sequence[str]) -> None:
+def check_held(rows: Sequence[LedgerRow], log: Log, declaration: Declaration) -> None:
     """Check that Kafka still holds what is to be archived, of the same topics.
 
     Raises
@@ -87,11 +87,12 @@ def check_held(rows: Sequence[LedgerRow], log: Log, topics: Sequence[str]) -> No
     Gap
         A topic was created again, or retention has passed the newest cut.
     """
+    topics = [topic.name for topic in declaration.topics]
     ids = log.topic_ids(topics)
     if dict(rows[-1].topic_ids) != ids:
         raise Gap(
             f"topic ids: expected {dict(rows[-1].topic_ids)} as in ledger seq {rows[-1].seq}, got {ids}; "
-            f"the topic was deleted and created again before its records were archived; {REMEDY}"
+            f"the topic was deleted and created again before its records were archived; {REMEDY} {declaration.dataset}"
         )
     earliest = log.earliest(topics)
     for run in runs(rows):
@@ -101,7 +102,7 @@ def check_held(rows: Sequence[LedgerRow], log: Log, topics: Sequence[str]) -> No
                     f"{topic} partition {partition}: expected offsets {start} to {end - 1} for the archive, got "
                     f"{earliest[topic, partition]} as the earliest; retention deleted records that the speed layer "
                     "counted and the batch layer had not archived: answers stay as they are; restore the topic or the master, "
-                    f"or {REMEDY}"
+                    f"or {REMEDY} {declaration.dataset}"
                 )
 
 

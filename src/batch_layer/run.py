@@ -127,7 +127,7 @@ def _archive(
         rows = store.rows(after - 1, head.seq)
         ledger.check_chain(rows)
         rows = rows[1:]
-        archive.check_held(rows, ports.log, [t.name for t in declaration.topics])
+        archive.check_held(rows, ports.log, declaration)
         writing = archive.steps(ports.spark(), declaration, rows, master, ports.read)
         report.note = f"seq {after + 1} to {head.seq}: {sum(r.range.size - r.absent for r in rows):,} records"
         cut = yield from writing

@@ -108,6 +108,17 @@ class Table:
         tail = (" IF NOT EXISTS" if only_new else "") + (f" USING {' AND '.join(clauses)}" if clauses else "")
         return f"INSERT INTO {self.path} ({_list(self.names)}) VALUES ({marks}){tail}"
 
+    def delete(self, using: str) -> str:
+        """Return DELETE of one row: first the `?` of `using`, then one per column of the key.
+
+        Examples
+        --------
+        >>> Table("k", "t", (("a", "int"), ("b", "int")), ("a",), ("b",)).delete("TIMESTAMP ?")
+        'DELETE FROM k.t USING TIMESTAMP ? WHERE a = ? AND b = ?'
+        """
+        key = " AND ".join(f"{quoted(name)} = ?" for name in (*self.partition, *self.clustering))
+        return f"DELETE FROM {self.path} USING {using} WHERE {key}"
+
     def select(self, rest: str) -> str:
         """Return SELECT of every column in declared order, ending in `rest` (WHERE …)."""
         return f"SELECT {_list(self.names)} FROM {self.path} {rest}"

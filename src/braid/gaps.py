@@ -98,6 +98,8 @@ def find(head: LedgerRow, earliest: Offsets, topic_ids: Mapping[str, str]) -> tu
 def lost_rows(rows: Iterable[LedgerRow], earliest: Offsets, topic_ids: Mapping[str, str]) -> tuple[LedgerRow, ...]:
     """Return those of the rows that are not archived yet whose records the log no longer holds.
 
+    And the rows after them that hold copies: what those are copies of may be gone, and then they are none.
+
     Parameters
     ----------
     rows : the ledger rows after the newest cut of the master, up to and with head
@@ -111,7 +113,11 @@ def lost_rows(rows: Iterable[LedgerRow], earliest: Offsets, topic_ids: Mapping[s
             for topic, partition, start, _ in row.range.partitions()
         )
 
-    return tuple(row for row in rows if row.kind != "gap" and row.seq not in before and gone(row))
+    found: list[LedgerRow] = []
+    for row in rows:
+        if row.kind != "gap" and row.seq not in before and (gone(row) or (found and row.copies)):
+            found.append(row)
+    return tuple(found)
 
 
 def row_of(

@@ -34,7 +34,7 @@ Offsets: TypeAlias = Mapping[Partition, int]
 Kind = Literal["genesis", "micro", "bulk", "gap", "definition"]
 
 ENGINE = 1  # raised when the meaning of a state changes, so that old and new code never share an attempt
-REMEDY = "see what is lost, and go on without it: braid accept-gap DATASET"
+REMEDY = "see what is lost, and go on without it: braid accept-gap"
 ROWS_PER_LEDGER_BUCKET = 10_000
 ROWS_PER_FRAGMENT_BUCKET = 50_000  # keeps a Cassandra partition of fragments under 10 MB
 
@@ -167,7 +167,7 @@ def decide(head: LedgerRow, offered: Range) -> Decision:
     )
 
 
-def check_log(head: LedgerRow, earliest: Offsets, topic_ids: Mapping[str, str]) -> None:
+def check_log(head: LedgerRow, earliest: Offsets, topic_ids: Mapping[str, str], dataset: str = "DATASET") -> None:
     """Refuse to go on when Kafka no longer holds what comes after head, or holds another topic of the same name.
 
     Every refusal names the way on: `braid accept-gap` shows what is lost and goes on without it.
@@ -180,19 +180,19 @@ def check_log(head: LedgerRow, earliest: Offsets, topic_ids: Mapping[str, str]) 
     if dict(topic_ids) != dict(head.topic_ids):
         raise Gap(
             f"topic ids: expected {dict(head.topic_ids)} as in ledger seq {head.seq}, got {dict(topic_ids)}; "
-            f"the topic was deleted and created again: its offsets name other records; {REMEDY}"
+            f"the topic was deleted and created again: its offsets name other records; {REMEDY} {dataset}"
         )
     if set(earliest) != set(head.end):
         raise Gap(
             f"partitions: expected {sorted(head.end)} as in ledger seq {head.seq}, got {sorted(earliest)}; "
-            f"the partitions of a live topic were changed; {REMEDY}"
+            f"the partitions of a live topic were changed; {REMEDY} {dataset}"
         )
     for (topic, partition), first in sorted(earliest.items()):
         end = head.end[topic, partition]
         if first > end:
             raise Gap(
                 f"{topic} partition {partition}: expected offset {end} to be still there, got {first} as the earliest; "
-                f"the records {end} to {first - 1} were deleted by retention before they were counted; {REMEDY}"
+                f"the records {end} to {first - 1} were deleted by retention before they were counted; {REMEDY} {dataset}"
             )
 
 

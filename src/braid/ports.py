@@ -13,7 +13,7 @@ from braid.alerts import Alert
 from braid.declaration import AlertRule, Topic, ViewSpec
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
 from braid.seen import Identity
-from braid.views import Fragment, View
+from braid.views import Fragment, Key, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,12 @@ class Projections(Protocol):
         """Write alerts to the rule's readable table."""
         ...
 
-    def truncate(self, *, alerts: bool = True) -> None:
-        """Empty every projection, or all but those of alerts, before it is filled again."""
+    def remove(self, view: ViewSpec, seq: int, places: Collection[tuple[int, Key]]) -> None:
+        """Take rows away as of `seq`: one written as of an older seq, even later, does not come back."""
+        ...
+
+    def truncate(self) -> None:
+        """Empty every projection, before it is filled again."""
         ...
 
 

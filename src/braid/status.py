@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from braid.declaration import Declaration
-from braid.errors import LedgerError, StoreUnavailable
+from braid.errors import Gap, LedgerError, StoreUnavailable
 from braid.instants import iso
-from braid.ledger import Current, LedgerRow, Offsets
+from braid.ledger import Current, LedgerRow, Offsets, check_log
 from braid.ports import Clock, Ledger, Log, topics_of
 
 COUNTS = ("good", "copies", "dead", "absent", "alerts")
@@ -45,9 +45,12 @@ def of(declaration: Declaration, log: Log, ledger: Ledger, clock: Clock) -> dict
         head = ledger.head()
     except (LedgerError, StoreUnavailable) as error:
         problems.append(str(error))
+    topics = topics_of(declaration.topics)
     try:
-        ends = log.latest(topics_of(declaration.topics))
-    except StoreUnavailable as error:
+        ends = log.latest(topics)
+        if head is not None:
+            check_log(head, log.earliest(topics), log.topic_ids(topics), declaration.dataset)
+    except (Gap, StoreUnavailable) as error:
         problems.append(str(error))
     return report(Facts(declaration, clock.now_us(), ends, head, current, None, tuple(problems)))
 

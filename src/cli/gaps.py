@@ -43,16 +43,19 @@ def accept_gap(
     from speed_layer import accept
 
     writer = f"accept-gap:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-    with held(dataset) as here, kafka.KafkaLog(here.settings.kafka_bootstrap) as log:
+    with (
+        held(dataset) as here,
+        kafka.KafkaLog(here.settings.kafka_bootstrap) as log,
         # a batch that archives meanwhile would change what is lost
-        with lock.exclusive(here.settings.home / "batch" / dataset / "lock", f"batch {dataset}"):
-            cuts = Master(here.settings.warehouse_dir, dataset).cuts()
-            row = accept.offer(log, here.stores.ledger, cuts[-1].seq if cuts else 0, writer, SystemClock().now_us())
-            if row is not None and not as_json:
-                _show(dataset, row)
-            accepted = row is not None and (yes or _confirmed(dataset, as_json))
-            if row is not None and accepted:
-                here.stores.ledger.append(row)
+        lock.exclusive(here.settings.home / "batch" / dataset / "lock", f"batch {dataset}"),
+    ):
+        cuts = Master(here.settings.warehouse_dir, dataset).cuts()
+        row = accept.offer(log, here.stores.ledger, cuts[-1].seq if cuts else 0, writer, SystemClock().now_us())
+        if row is not None and not as_json:
+            _show(dataset, row)
+        accepted = row is not None and (yes or _confirmed(dataset, as_json))
+        if row is not None and accepted:
+            here.stores.ledger.append(row)
     _tell(here, row, accepted, as_json)
 
 

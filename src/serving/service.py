@@ -6,11 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from braid import status
+from braid import gaps, status
 from braid.declaration import Declaration
-from braid.ledger import Offsets
+from braid.errors import Gap
+from braid.ledger import Offsets, check_log
 from braid.ports import Clock
 from serving.answers import Covered
 from serving.cursors import Cursor, Pins
@@ -18,11 +19,15 @@ from serving.follower import Follower, Stores
 from serving.params import Query
 from serving.problems import NotFound, Problem, Unavailable
 from serving.snapshot import Snapshot, What
+from serving.tail import Missing
 from serving.watch import Contact, Watch
 
 ENDS_EVERY_S = 1.0
 HIVE_EVERY_S = 2.0
+HELD_EVERY_S = 2.0
 QUERY_S = 5.0  # what one answer may take to compute
+
+HeldLog: TypeAlias = tuple[Offsets, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,13 @@ class Dataset:
     ----------
     stores : opens ledger, fragments, alerts and generations; raises StoreUnavailable as long as it cannot
     ends : asks the broker for the end offsets of the dataset's topics
+    held : asks it for what it still holds: the earliest offsets, and the ids of the topics
     """
 
     declaration: Declaration
     stores: Callable[[], Stores]
     ends: Callable[[], Offsets]
+    held: Callable[[], HeldLog] | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +90,9 @@ class Service:
             name: Watch("kafka", self._sampled(name, d.ends), ENDS_EVERY_S, clock, monotonic)
             for name, d in datasets.items()
         }
+        self.held = {
+            name: Watch("kafka", d.held, HELD_EVERY_S, clock, monotonic) for name, d in datasets.items() if d.held
+        }
         self.hive = Watch("hive", hive, HIVE_EVERY_S, clock, monotonic)
 
     def start(self) -> None:
@@ -105,7 +115,7 @@ class Service:
             watch.step()
 
     def _watches(self) -> list[Watch[Any]]:
-        return [*self.ends.values(), self.hive]
+        return [*self.ends.values(), *self.held.values(), self.hive]
 
     def _sampled(self, name: str, ends: Callable[[], Offsets]) -> Callable[[], Offsets]:
         def ask() -> Offsets:
@@ -190,11 +200,26 @@ class Service:
         stores = (follower.watch.contact, self.hive.contact)
         silent = [missing for contact in stores if (missing := contact.silence(now_s))]
         refusal = [follower.refusal] if follower.refusal else []
-        covered = Covered(snapshot, what, (*snapshot.missing(what), *refusal, *silent))
+        gap = [] if what == "batch" else self.gap(snapshot.declaration.dataset)
+        covered = Covered(snapshot, what, (*snapshot.missing(what), *gap, *refusal, *silent))
         if query is not None and query.strict and not covered.complete:
             told = [m.as_dict() for m in covered.missing]
             raise Unavailable("the answer would not be complete, and strict=1 asks for that", missing=told)
         return covered
+
+    def gap(self, dataset: str) -> list[Missing]:
+        """Return what the log lacks after head and nobody has accepted yet: the stream cannot go on; empty when it can."""
+        watch, newest = self.held.get(dataset), self.followers[dataset].newest
+        if watch is None or watch.value is None or newest is None:
+            return []
+        earliest, topic_ids = watch.value
+        try:
+            check_log(newest[1], earliest, topic_ids, dataset)
+        except Gap as error:
+            losses = reversed(gaps.find(newest[1], earliest, topic_ids))
+            offsets = {f"{x.topic}:{x.partition}": (x.start, x.end) for x in losses if x.records != 0}
+            return [Missing("gap", str(error), newest[1].seq + 1, None, offsets)]
+        return []
 
     def freshness_s(self, snapshot: Snapshot) -> float:
         """Return how old an answer may be, in seconds: since when something newer may have been committed.
@@ -214,6 +239,7 @@ class Service:
         since_us = self._waiting[dataset].since_us(head.end) if head else None
         parts = (follower.watch.contact, ends.contact, self.hive.contact)
         problems = tuple(f"{m.what}: {m.reason}" for c in parts if (m := c.silence(self._monotonic())))
+        problems = (*(m.reason for m in self.gap(dataset)), *problems)
         if follower.refusal:
             problems = (follower.refusal.reason, *problems)
         facts = status.Facts(

@@ -22,7 +22,7 @@ from braid.settings import Settings
 from serving.app import create_app
 from serving.follower import Stores
 from serving.guard import Access
-from serving.service import Dataset, Service
+from serving.service import Dataset, HeldLog, Service
 
 HIVE_ALIVE_S = 4.0  # a sign of life that takes longer is none
 KAFKA_MS = 4_000
@@ -81,4 +81,10 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
     def ends() -> Offsets:
         return log.get().latest(topics_of(declaration.topics))
 
-    return Dataset(declaration, stores, ends)
+    watched = Once(lambda: KafkaLog(settings.kafka_bootstrap, KAFKA_MS))  # of its own: a client is for one thread
+
+    def held() -> HeldLog:
+        topics = topics_of(declaration.topics)
+        return watched.get().earliest(topics), watched.get().topic_ids(topics)
+
+    return Dataset(declaration, stores, ends, held)

@@ -93,7 +93,7 @@ def steps(driver: Driver, source: Source) -> Iterator[str]:
     yield "wal"
     if ledger.decide(driver.head, offered) != "commit":
         return
-    ledger.check_log(driver.head, ports.log.earliest(topics), ports.log.topic_ids(topics))
+    ledger.check_log(driver.head, ports.log.earliest(topics), ports.log.topic_ids(topics), driver.declaration.dataset)
     batch = fold.Batch(driver.declaration, source.rows(), offered)
     yield "computed"
     work = compute(driver, batch, offered)

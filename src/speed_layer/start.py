@@ -58,7 +58,7 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
     head = ports.ledger.head()
     declaration = in_force(ports.ledger, head)
     topics = [t.name for t in declaration.topics]
-    ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics))
+    ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics), declaration.dataset)
     yield "start"
     identity = Identity(declaration.dataset, dict(head.topic_ids), declaration.hash, grammar.SALT)
     by_id = declaration.dedupe == "by_id"
@@ -182,16 +182,15 @@ def _merge(driver: Driver, generations: Generations, current: Current, tail: dic
 def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> None:
     """Write again what head's micro-batch changed: every earlier one was projected before the next began.
 
-    When head's fragments are not in the tail (a generation covers them, or head is no micro-batch) all rows are.
+    When head's fragments are not in the tail (a generation covers them, or head is no micro-batch) all rows are. Behind
+    gap rows the newest micro-batch's alerts are, too.
     """
-    head = driver.head
-    if head.kind == "gap" and gaps.accepted(head).lost:
-        # rows that only lost events had made: all others are written again below; alerts stay
-        driver.ports.projections.truncate(alerts=False)
+    head, passed = driver.head, _since_micro(driver)
+    _remove_lost(driver, sorted(gaps.lost(passed)))
     last = {
         name: {(f.window_start_us, f.key): f.state for f in part if f.seq == head.seq} for name, part in tail.items()
     }
-    alerts = driver.ports.alerts.read([head]) if head.kind == "micro" else []
+    alerts = driver.ports.alerts.read([row for row in passed if row.kind == "micro"])
     changed = {}
     for spec in driver.declaration.views:
         fine = driver.declaration.finest(spec)
@@ -199,3 +198,25 @@ def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> No
         part = microbatch.states_of(spec, fine, last[fine.name])
         changed[spec.name] = {place: whole[place] for place in part} if any(last.values()) else whole
     microbatch.project(driver, changed, alerts)
+
+
+def _since_micro(driver: Driver) -> list[LedgerRow]:
+    """Return the newest rows back to a micro-batch: a crash behind its commit may have left it unprojected."""
+    rows = [driver.head]
+    while rows[0].kind != "micro" and rows[0].seq > 0:
+        rows = [*driver.ports.ledger.rows(rows[0].seq - 2, rows[0].seq - 1), *rows]
+    return rows
+
+
+def _remove_lost(driver: Driver, lost: Sequence[int]) -> None:
+    """Take away the readable rows that only lost micro-batches had made; alerts stay: they were judged when they came."""
+    rows = driver.ports.ledger.rows(lost[0] - 1, lost[-1]) if lost else []
+    rows = [row for row in rows if row.seq in lost and row.kind == "micro"]
+    if not rows:
+        return
+    touched = {v.name: driver.ports.fragments.read(v, rows) for v in driver.declaration.fragment_views}
+    for spec in driver.declaration.views:
+        fine = driver.declaration.finest(spec)
+        states = views.merge_views({(f.window_start_us, f.key): f.state} for f in touched[fine.name])
+        vanished = microbatch.states_of(spec, fine, states).keys() - driver.merged[spec.name].keys()
+        driver.ports.projections.remove(spec, driver.head.seq, sorted(vanished))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from batch_layer.archive import runs
 from batch_layer.audit import Counts, Own, audit
 from braid import views
 from braid.errors import AuditFailed, Gap, LostRace
@@ -53,7 +54,8 @@ def archive(stores: Stores, events: dict[int, list[Event | None]], cut: LedgerRo
     if stores.log.topic_ids([TOPIC]) != dict(cut.topic_ids):
         raise Gap("archive: the topic was created again")
     records = []
-    for row in stores.ledger.rows(after, cut.seq):
+    rows = stores.ledger.rows(after, cut.seq)
+    for row in [row for run in runs(rows) for row in run]:
         read = [events[r.partition][r.offset] for r in stores.log.read(row.range)]
         if len(read) != row.range.size - row.absent:
             raise AuditFailed(

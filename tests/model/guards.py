@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from braid import ledger, views
+from braid import gaps, ledger, views
 from braid.adapters import memory
 from braid.errors import BraidError, LostRace
 from braid.ledger import LedgerRow, Range
@@ -34,6 +34,7 @@ SHARED = replace(ZOMBIES, checkpoint=0.6)
 DOOMED = replace(BUSY, doom=0.3)
 EXPIRY = replace(BUSY, expire=0.4, crash=0.3)
 LATEST = replace(BUSY, starting="latest")
+LOSSES = replace(BUSY, lose=0.2, accept=0.4, doom=0.0)
 TWO_JOBS = replace(BUSY, batch=1.0, second_job=0.5, turns=60)
 
 
@@ -96,6 +97,18 @@ def _lose_and_return(driver: microbatch.Driver, source: Any) -> Iterator[str]:
 
 def _publish_over(self: memory.MemoryLedger, current: Any, expected_gen: int) -> None:
     self._current = current
+
+
+def _check_places_only(head: LedgerRow, earliest: Any, topic_ids: Any, dataset: str) -> None:
+    """As `check_log`, but for the ids of the topics."""
+    _check_log(head, earliest, head.topic_ids, dataset)
+
+
+_check_log, _lost_rows = ledger.check_log, gaps.lost_rows
+
+
+def _rows_gone_only(rows: Any, earliest: Any, topic_ids: Any) -> tuple[LedgerRow, ...]:
+    return tuple(row for row in rows if _lost_rows([row], earliest, topic_ids) and row.seq not in gaps.lost(rows))
 
 
 # ---- the writes ----------------------------------------------------------------------------------------------------
@@ -266,7 +279,12 @@ GUARDS = (
     # rules of the protocol
     Guard("fragments are written before the ledger row", swapped((microbatch, "compute", _ledger_first)), CRASHES),
     Guard("every query has its own checkpoint directory", swapped((spark.Checkpoints, "fresh", _used_again)), SHARED, 1500),
-    Guard("a driver notices that the log was lost", swapped((ledger, "check_log", lambda head, earliest, topic_ids: None)), DOOMED),
+    Guard("a driver notices that the log was lost", swapped((ledger, "check_log", lambda head, earliest, topic_ids, dataset: None)), DOOMED),
+    Guard("a topic created again is told by its id", swapped((ledger, "check_log", _check_places_only)), LOSSES),
+    Guard("what a gap took after it was counted counts no more", swapped((gaps, "lost", lambda rows: frozenset())), LOSSES),
+    Guard("copies of what a gap took go with it", swapped((gaps, "lost_rows", _rows_gone_only)), LOSSES, 600),
+    Guard("rows that a gap took leave the readable tables", swapped((start, "_remove_lost", lambda driver, lost: None)), LOSSES),
+    Guard("alerts behind a gap are projected", swapped((start, "_since_micro", lambda driver: [driver.head])), LOSSES, 600),
     Guard("rows of a range come once", swapped((fold, "_check_positions", lambda table, offered: None)), FAULTY),
     Guard("an event is not in its own baseline", swapped((microbatch, "compute", _own_baseline))),
     Guard("baselines hold the tail", swapped((start, "_tail", _baseline_of_the_generation))),

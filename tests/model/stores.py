@@ -17,7 +17,7 @@ from braid.errors import LostRace
 from braid.ledger import LedgerRow
 from braid.ports import DeadLetterRow, Log
 from braid.seen import Identity
-from braid.views import Fragment, View
+from braid.views import Fragment, Key, View
 from speed_layer.microbatch import Ports
 from tests.model.events import TOPIC, Event
 
@@ -121,6 +121,11 @@ class FusedProjections(Fused):
         write = self._store.alerts
         pieces = [lambda a=a: write(rule, [a]) for a in alerts]
         self._fuse.write(lambda: write(rule, alerts), pieces)
+
+    def remove(self, view: ViewSpec, seq: int, places: Sequence[tuple[int, Key]]) -> None:
+        remove = self._store.remove
+        pieces = [lambda p=p: remove(view, seq, [p]) for p in places]
+        self._fuse.write(lambda: remove(view, seq, places), pieces)
 
 
 class FusedSeen(Fused):

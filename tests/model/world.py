@@ -16,19 +16,19 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from braid import definitions, ledger, views
+from braid import definitions, gaps, ledger, views
 from braid.adapters import memory
 from braid.errors import BraidError, CutPassedHead, Gap
 from braid.ledger import Current, Offsets, Range
 from braid.seen import id_bytes
 from serving.follower import Follower
 from serving.follower import Stores as Served
-from speed_layer import microbatch, start
+from speed_layer import accept, microbatch, start
 from tests.model import batch, events
 from tests.model.events import BEGIN_US, DECLARATION, TOPIC, Event, Producer
 from tests.model.oracle import Oracle, Wrong, expect
 from tests.model.spark import Checkpoints, ConcurrentUpdate, Query
-from tests.model.stores import Crash, Fuse, FusedSeenStore, ModelHistory, Stores
+from tests.model.stores import Crash, Fuse, FusedLedger, FusedSeenStore, ModelHistory, Stores
 
 SECOND_US = 1_000_000
 
@@ -61,6 +61,8 @@ class Profile:
     trim: float = 0.06
     expire: float = 0.02
     doom: float = 0.006
+    lose: float = 0.02
+    accept: float = 0.15
     faulty_source: float = 0.01
     partitions: tuple[int, ...] = (1, 2, 3)
     starting: str = "ledger"
@@ -109,6 +111,7 @@ class World:
         self.stores = Stores(self.partitions, self.clock)
         self.producer = Producer(rng, self.partitions)
         self.oracle = Oracle(self.partitions)
+        self.oracle.topic_id = self.stores.log.topic_ids([TOPIC])[TOPIC]
         self.checkpoints = Checkpoints()
         self.drivers: list[Driver] = []
         self.zombies: list[tuple[int, Driver]] = []
@@ -123,6 +126,7 @@ class World:
         self.told: Counter[str] = Counter()
         self.last_error: BaseException | None = None
         self.doomed: str | None = None  # why no driver may go on
+        self.gap = False  # the log lost something that nobody has accepted yet
         start.create(self.stores.log, self.stores.ledger, DECLARATION, self.partitions, "creator")
         self.oracle.look(self.stores.ledger)
 
@@ -136,10 +140,10 @@ class World:
         """Return some end after `begin`: a micro-batch of random size, over some of the partitions."""
         latest = self.stores.log.latest([TOPIC])
         size = self.rng.choice((2, 5, 9, 1000))
-        end = {place: min(latest[place], at + self.rng.randrange(size + 1)) for place, at in begin.items()}
+        end = {place: min(latest.get(place, at), at + self.rng.randrange(size + 1)) for place, at in begin.items()}
         # a log that was created again may be shorter than what was read of it
         end = {place: max(at, begin[place]) for place, at in end.items()}
-        return latest if end == dict(begin) and all(latest[place] >= at for place, at in end.items()) else end
+        return latest if end == dict(begin) and all(latest.get(place, -1) >= at for place, at in end.items()) else end
 
     def source(self, written: Range, running: Range) -> memory.MemorySource:
         """Return what Spark reads of a range, in any order; now and then a faulty read."""
@@ -175,6 +179,10 @@ class World:
         self.clock.advance(rng.choice((SECOND_US, 20 * SECOND_US, -3600 * SECOND_US, 1900 * SECOND_US)))
         if rng.random() < 0.5 and not self.doomed:
             self.produce(rng.randrange(1, 9))
+        if rng.random() < profile.lose and not self.doomed:
+            self.lose()
+        if self.gap and rng.random() < profile.accept:
+            self.accept()
         self._thaw()
         if not self.drivers:
             self._between_drivers()
@@ -280,8 +288,9 @@ class World:
         if rng.random() < profile.expire:
             self.expired = max(self.expired, rng.randrange(self.oracle.rows[-1].seq + 1))
             self.stores.fragments.expire(self.expired)
+            self.oracle.expired = self.expired
             self.told["fragments expire"] += 1
-        if rng.random() < profile.doom and not self.zombies and not self.doomed:
+        if rng.random() < profile.doom and not self.zombies and not (self.doomed or self.gap):
             self.doom()
 
     def doom(self) -> None:
@@ -299,6 +308,47 @@ class World:
                 for _ in range(end + 5):
                     log.send(*place, None, self.clock.now_us())
         self.told[self.doomed] += 1
+
+    def lose(self) -> None:
+        """Let the log lose records, counted or not, archived or not, or be another one: a person may accept that."""
+        log, kind = self.stores.log, self.rng.choice(("retention", "created again", "partition added"))
+        if kind == "retention":
+            place, end = self.rng.choice(sorted(log.latest([TOPIC]).items()))
+            log.trim(place, self.rng.randrange(end + 1))
+        elif kind == "partition added":
+            self.partitions += 1
+            self.producer.partitions = self.partitions
+            log.grow(TOPIC, self.partitions)
+            self.oracle.log[self.partitions - 1] = []
+        else:
+            self.partitions = self.rng.choice(self.profile.partitions)
+            self.producer.partitions = self.partitions
+            log.delete(TOPIC)
+            log.create(TOPIC, self.partitions)
+            old, self.oracle.topic_id = self.oracle.topic_id, log.topic_ids([TOPIC])[TOPIC]
+            self.oracle.created_again(old, self.oracle.topic_id, self.partitions)
+        self.told[f"log: {kind}"] += 1
+        self.gap = True
+
+    def accept(self, *, faults: bool = True) -> None:
+        """Let a person accept what is lost, by the shipping code; the process may be killed in its one write."""
+        if self.jobs:  # both hold the dataset's batch lock: the second comer is refused
+            return
+        self.numbers += 1
+        rng, stores = self.rng, self.stores
+        fuse = Fuse(rng, 0 if faults and rng.random() < 0.2 else -1, freezes=False)
+        archived = stores.master.chain(stores.ledger.head().seq)
+        through = archived[-1][1] if archived else 0
+        row = accept.offer(stores.log, stores.ledger, through, f"person-{self.numbers}", self.clock.now_us())
+        if row is not None:
+            self.told["gap accepted"] += 1
+            self.told["counted rows lost"] += bool(gaps.accepted(row).lost)
+            try:
+                FusedLedger(stores.ledger, fuse).append(row)
+            except Crash:
+                self.told["crash in an acceptance"] += 1
+        self.gap = row is not None and stores.ledger.head() != row
+        self.look(None)
 
     def _hurt_checkpoint(self) -> None:
         kind = self.rng.choice(("lost", "commit", "offsets", "torn", "both", "older"))
@@ -344,7 +394,7 @@ class World:
     def trim(self) -> None:
         """Let retention delete what is archived."""
         chain = self.stores.master.chain(self.oracle.rows[-1].seq)
-        if chain:
+        if chain and self.oracle.rows[chain[-1][1]].topic_ids == self.stores.log.topic_ids([TOPIC]):
             for place, end in self.oracle.rows[chain[-1][1]].end.items():
                 self.stores.log.trim(place, self.rng.randrange(end + 1))
             self.told["trim"] += 1
@@ -459,6 +509,7 @@ class World:
             return
         latest = self.stores.log.latest([TOPIC])
         for _ in range(8):
+            self.accept(faults=False)
             driver = self.begin(faults=False)
             for _ in range(60):
                 if self.advance(driver, 30) in {"", "idle"}:

@@ -71,6 +71,7 @@ api:
     where="tests/unit/serving_world.py",
 )
 PLACE = ("rides-log", 0)
+TOPIC_IDS = {"rides-log": "topic-1"}  # as a MemoryLog names its first
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +143,11 @@ class World:
         self.generations = Faulty(self.kept_generations, "hive")
         self.hive_down = False
         self.log_end = {PLACE: 0}
+        self.held_log = ({PLACE: 0}, TOPIC_IDS)  # earliest offsets and topic ids, as the broker says
 
     def genesis(self) -> World:
         """Create the dataset."""
-        row = chain.genesis({"rides-log": "id"}, [PLACE], self.declaration.hash, self.declaration.text, "world")
+        row = chain.genesis(TOPIC_IDS, [PLACE], self.declaration.hash, self.declaration.text, "world")
         row = replace(row, committed_at_us=START_US)
         self.kept.create(row, Current(0, 0, row.end, self.declaration.hash))
         return self
@@ -160,7 +162,7 @@ class World:
             seq, "micro", seq * 7, "world", Range(dict(head.end), {PLACE: end}), good=len(events),
             fp=sum(e.id64 for e in events) % (1 << 64),
             view_n={name: n for name, (n, _) in sums.items()}, view_fp={name: fp for name, (_, fp) in sums.items()},
-            alerts=len(alerts), definition=self.declaration.hash, committed_at_us=START_US + seq * 1_000_000,
+            alerts=len(alerts), definition=self.declaration.hash, topic_ids=head.topic_ids, committed_at_us=START_US + seq * 1_000_000,
         )  # fmt: skip
         row = replace(row, **changed)
         row = chain.with_totals(head, row)
@@ -204,7 +206,8 @@ class World:
 def service_of(*worlds: World) -> Service:
     """Return a service over some worlds, not started."""
     datasets = {
-        w.declaration.dataset: Dataset(w.declaration, w.stores, lambda w=w: dict(w.log_end)) for w in worlds  # type: ignore[misc]
+        w.declaration.dataset: Dataset(w.declaration, w.stores, lambda w=w: dict(w.log_end), lambda w=w: w.held_log)  # type: ignore[misc]
+        for w in worlds
     }  # fmt: skip
     first = worlds[0]
     service = Service(datasets, first.alive, first.clock, first.monotonic)

@@ -75,6 +75,12 @@ class MemoryLog:
             self._records[topic, partition] = []
             self._earliest[topic, partition] = 0
 
+    def grow(self, topic: str, partitions: int) -> None:
+        """Add partitions to a topic, up to a number of them."""
+        for partition in range(partitions):
+            self._records.setdefault((topic, partition), [])
+            self._earliest.setdefault((topic, partition), 0)
+
     def delete(self, topic: str) -> None:
         """Delete a topic with its records; created again it has another id."""
         del self._ids[topic]
@@ -121,10 +127,10 @@ class MemoryLog:
         """
         for topic, partition, start, end in wanted.partitions():
             place = (topic, partition)
-            if start < self._earliest[place] or end > len(self._records[place]):
+            first, last = self._earliest.get(place, 0), len(self._records.get(place, ())) - 1
+            if start < first or end > last + 1:
                 raise Gap(
-                    f"{topic} partition {partition}: expected offsets {start} to {end - 1}, "
-                    f"got {self._earliest[place]} to {len(self._records[place]) - 1}"
+                    f"{topic} partition {partition}: expected offsets {start} to {end - 1}, got {first} to {last}"
                 )
             yield from (record for record in self._records[place][start:end] if record is not None)
 
@@ -283,12 +289,14 @@ class MemoryProjections:
     def __init__(self) -> None:
         self.views: dict[str, dict[tuple[int, Key], tuple[int, dict[str, Any]]]] = {}
         self.alert_rows: dict[str, dict[tuple[Key, int, str, int, int], Alert]] = {}
+        self._removed: dict[tuple[str, tuple[int, Key]], int] = {}  # the seq as of which a row was taken away
 
     def upsert(self, view: ViewSpec, seq: int, rows: View) -> None:
         """Write finished rows; an older seq never overwrites a newer one."""
         table = self.views.setdefault(view.name, {})
         for place, state in rows.items():
-            if place not in table or table[place][0] <= seq:
+            newest = table[place][0] if place in table else self._removed.get((view.name, place), -1) + 1
+            if newest <= seq:
                 table[place] = (seq, view_row(view, state))
 
     def alerts(self, rule: AlertRule, alerts: Sequence[Alert]) -> None:
@@ -297,11 +305,19 @@ class MemoryProjections:
         for a in alerts:
             table[a.key, a.event_us, a.topic, a.partition, a.offset] = a
 
-    def truncate(self, *, alerts: bool = True) -> None:
-        """Empty every projection, or all but those of alerts."""
+    def remove(self, view: ViewSpec, seq: int, places: Collection[tuple[int, Key]]) -> None:
+        """Take rows away as of `seq`."""
+        table = self.views.setdefault(view.name, {})
+        for place in places:
+            self._removed[view.name, place] = max(seq, self._removed.get((view.name, place), 0))
+            if place in table and table[place][0] <= seq:
+                del table[place]
+
+    def truncate(self) -> None:
+        """Empty every projection."""
         self.views.clear()
-        if alerts:
-            self.alert_rows.clear()
+        self.alert_rows.clear()
+        self._removed.clear()
 
 
 def view_row(view: ViewSpec, state: State) -> dict[str, int | float | None]:

@@ -9,7 +9,7 @@ changes nothing; never delete from them (`braid.cql` says why).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -22,7 +22,7 @@ from braid.alerts import Alert
 from braid.declaration import AlertRule, Declaration, Field, ViewSpec
 from braid.ledger import LedgerRow
 from braid.ports import DeadLetterRow
-from braid.views import Fragment, View
+from braid.views import Fragment, Key, View
 
 DAY_US = 86_400_000_000
 _RANGE = "WHERE bucket = ? AND seq >= ? AND seq <= ?"
@@ -157,12 +157,14 @@ class CassandraProjections:
         table = self._alerts[rule.name]
         self._session.write(table.insert, map(table.row, alerts))
 
-    def truncate(self, *, alerts: bool = True) -> None:
-        """Empty every projection, or all but those of alerts, before it is filled again."""
-        kept = set() if alerts else {cql.alert_table(self._declaration, r).path for r in self._declaration.alerts}
+    def remove(self, view: ViewSpec, seq: int, places: Collection[tuple[int, Key]]) -> None:
+        """Take rows away as of `seq`: one written as of an older seq, even later, does not come back."""
+        rows = ((seq, *key, window_start_us // 1000) for window_start_us, key in places)
+        self._session.write(cql.projection(self._declaration, view).delete("TIMESTAMP ?"), rows)
+
+    def truncate(self) -> None:
+        """Empty every projection, before it is filled again."""
         for table in cql.projections(self._declaration):
-            if table.path in kept:
-                continue
             self._session.define(f"TRUNCATE {table.path}")
 
 
