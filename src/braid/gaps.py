@@ -138,9 +138,11 @@ def row_of(
     gone = lost_rows(unarchived, earliest, topic_ids)
     start = {p: _begin(head, p, topic_ids) for p in earliest}
     given_up = Range(start, {p: max(start[p], first) for p, first in earliest.items()})
+    # another attempt than that of a micro-batch of the same range, whose writes may be there: they stay invisible
+    attempt = ledger.attempt_of(given_up, f"gap {head.definition}")
     losses = (*find(head, earliest, topic_ids), *_of_rows(gone))
     row = LedgerRow(
-        head.seq + 1, "gap", ledger.attempt_of(given_up, head.definition), writer, given_up, absent=given_up.size,
+        head.seq + 1, "gap", attempt, writer, given_up, absent=given_up.size,
         bucket=head.bucket, bucket_rows=head.bucket_rows, definition=head.definition, topic_ids=dict(topic_ids),
         text=_text(losses, gone, head.totals.get("gap", 0)), committed_at_us=now_us,
     )  # fmt: skip

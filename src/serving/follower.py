@@ -214,12 +214,18 @@ class Follower:
         more = self._followed(held.tail, held.declaration, stores, head.seq)
         if more.stop is not None:
             self._retry_tail_s = self._monotonic() + RETRY_FIRST_S
-        if more.row.seq < held.tail.row.seq:
-            # begun again because of a gap, and not whole yet: answers never go back
-            return replace(held, tail=replace(held.tail, stop=more.stop))
         return Loaded(held.declaration, held.generation, more)
 
     def _followed(self, held: Tail, declaration: Declaration, stores: Stores, through: int) -> Tail:
+        """Merge ledger rows up to `through` until one cannot be merged."""
+        found = self._merged(held, declaration, stores, through)
+        if found.row.seq >= found.until:
+            return found
+        # begun again because of a gap that cannot be reached: as of an earlier row, what that gave up still counts
+        before = self._merged(held, declaration, stores, found.row.seq)
+        return replace(before, stop=before.stop or found.stop)
+
+    def _merged(self, held: Tail, declaration: Declaration, stores: Stores, through: int) -> Tail:
         """Merge ledger rows up to `through`, some at a time, until one cannot be merged."""
         while held.row.seq < through:
             rows = stores.ledger.rows(held.row.seq, min(through, held.row.seq + ROWS_AT_ONCE))

@@ -62,6 +62,7 @@ class Tail:
     stop : why it ends before head
     accepted : every gap through `row`, those that the generation covers too
     lost : ledger rows whose records a gap gave up after they were counted: their fragments are passed over
+    until : the gap row that says so, 0 when none does; as of an earlier row those fragments still count
     """
 
     cut: LedgerRow
@@ -71,6 +72,7 @@ class Tail:
     stop: Missing | None = None
     accepted: tuple[Accepted, ...] = ()
     lost: frozenset[int] = frozenset()
+    until: int = 0
 
 
 def begin(
@@ -78,6 +80,7 @@ def begin(
     cut: LedgerRow,
     accepted: Sequence[Accepted] = (),
     lost: frozenset[int] = frozenset(),
+    until: int = 0,
 ) -> Tail:
     """Return the tail that holds nothing yet.
 
@@ -85,7 +88,9 @@ def begin(
     ----------
     accepted : the gaps through the cut
     """
-    return Tail(cut, cut, {view.name: {} for view in declaration.views}, accepted=tuple(accepted), lost=lost)
+    return Tail(
+        cut, cut, {view.name: {} for view in declaration.views}, accepted=tuple(accepted), lost=lost, until=until
+    )
 
 
 def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], fragments: Fragments) -> Tail:
@@ -108,7 +113,7 @@ def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], frag
     lost = tail.lost | gaps.lost(rows)
     if any(tail.cut.seq < seq <= tail.row.seq for seq in lost - tail.lost):
         through_cut = [gap for gap in tail.accepted if gap.seq <= tail.cut.seq]
-        return begin(declaration, tail.cut, through_cut, lost)
+        return begin(declaration, tail.cut, through_cut, lost, max(row.seq for row in rows if gaps.lost([row])))
     taken, stop = _mergeable(rows, declaration.hash)
     micro = [row for row in taken if row.kind == "micro" and row.seq not in lost]
     read = {view.name: _by_seq(fragments.read(view, micro) if micro else []) for view in declaration.fragment_views}
@@ -118,10 +123,13 @@ def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], frag
             break
     if not taken:
         return replace(tail, stop=stop)
+    if lost != tail.lost | gaps.lost(taken):
+        # it ends before the gap row: as of there, what that gives up still counts
+        return replace(follow(tail, declaration, taken, fragments), stop=stop)
     fresh = [gaps.accepted(row) for row in taken if row.kind == "gap"]
     missing = (*tail.gaps, *map(_gap, fresh))
     merged = _merged(tail, declaration, [row for row in taken if row.seq not in lost], read)
-    return Tail(tail.cut, taken[-1], merged, missing, stop, (*tail.accepted, *fresh), lost)
+    return Tail(tail.cut, taken[-1], merged, missing, stop, (*tail.accepted, *fresh), lost, tail.until)
 
 
 def _mergeable(rows: Sequence[LedgerRow], definition: str) -> tuple[list[LedgerRow], Missing | None]:

@@ -238,7 +238,9 @@ class Oracle:
             if at_rest:
                 whole = self.view(spec, head)
                 # rows of what a gap gave up cannot be found again when its fragments have expired, too
-                gone = max((seq for row in self.rows for seq in gaps.lost([row]) if seq <= self.expired), default=-1)
+                gone = max(
+                    (r.seq for r in self.rows if any(lost <= self.expired for lost in gaps.lost([r]))), default=-1
+                )
                 got = {place: columns for place, (seq, columns) in rows.items() if place in whole or seq > gone}
                 expect(
                     got == {p: finished(spec.name, s) for p, s in whole.items()},

@@ -140,7 +140,7 @@ def special(world: World, kind: str, **changed: Any) -> LedgerRow:
     head = world.kept.head()
     end = {PLACE: head.end[PLACE] + 10}
     row = LedgerRow(
-        head.seq + 1, kind, 1, "w", Range(dict(head.end), end), definition=RIDES.hash, committed_at_us=START_US  # type: ignore[arg-type]
+        head.seq + 1, kind, 1, "w", Range(dict(head.end), end), definition=RIDES.hash, topic_ids=head.topic_ids, committed_at_us=START_US  # type: ignore[arg-type]
     )  # fmt: skip
     row = replace(row, **changed)
     world.kept.append(row)
