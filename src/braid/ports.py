@@ -219,6 +219,18 @@ class Generations(Protocol):
         ...
 
 
+class PastGenerations(Generations, Protocol):
+    """The generations that are kept, and what vouches for each."""
+
+    def chain(self, gen: int, length: int) -> list[int]:
+        """Return up to `length` generations that were published one after the other, the newest, `gen`, first."""
+        ...
+
+    def published(self, gen: int) -> Current:
+        """Return a generation as it was published. Raises StoreUnavailable when it is no longer kept."""
+        ...
+
+
 class Catalogue(Protocol):
     """Where other programs query a dataset: every kept generation, and under the plain names the one being served."""
 

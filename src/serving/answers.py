@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
@@ -27,6 +28,7 @@ from braid.views import Key, View, coarsen, digest
 from braid.windows import ALL_US, start_us
 from serving import columns
 from serving.columns import Column
+from serving.explain import Explain, Shape
 from serving.params import Query
 from serving.snapshot import Snapshot, What
 from serving.tail import Missing
@@ -110,6 +112,7 @@ def of_view(
     query: Query,
     newest_window: bool = False,
     hurry: Callable[[], None] = unhurried,
+    told: Callable[[Shape], Explain] | None = None,
 ) -> Answer:
     """Return the answer of a view: rows by window, then key. A window without events has no row: a gap is no zero.
 
@@ -118,6 +121,7 @@ def of_view(
     covered : of the query's layer
     newest_window : only the newest window of each key; a window without events has no row, so it is not empty
     hurry : called now and then; raises when the answer takes too long
+    told : says of each row how it was merged (`explain.of_rows`)
     """
     declaration, shaped = covered.snapshot.declaration, query.shaped(spec)
     batch, tail = _sides(covered.snapshot, spec, shaped, query, hurry)
@@ -134,6 +138,9 @@ def of_view(
     meta = covered.meta(claim.definition) | {"view": spec.name, "layer": query.layer}
     meta |= {"digest": claim.digest, "rows": claim.rows, "of_rows": found, "receipt": receipt} | _range(spec, query)
     rows = [_row(shaped, place, state, query.state) for place, state in _unhurriedly(chosen.items(), hurry)]
+    if told is not None:
+        explain = told(partial(_side, spec, shaped, query, hurry))
+        rows = [row | {"explain": explain(place)} for row, place in zip(rows, chosen, strict=True)]
     return Answer(rows, meta, receipt, columns.of_view(declaration, shaped, state=query.state), following)
 
 
@@ -176,28 +183,28 @@ def _unhurriedly(found: Iterable[T], hurry: Callable[[], None]) -> Iterator[T]:
 def _sides(
     snapshot: Snapshot, spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], None]
 ) -> tuple[View, View]:
-    """Return (batch, tail) with the places that are asked for, rolled up to the shape that is asked for.
+    """Return (batch, tail), each with the places that are asked for, in the shape that is asked for."""
+    batch, tail = snapshot.sides(spec.name, query.layer)
+    return _side(spec, shaped, query, hurry, batch), _side(spec, shaped, query, hurry, tail)
+
+
+def _side(spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], None], side: View) -> View:
+    """Return the states of the places that are asked for, rolled up to the shape that is asked for.
 
     A row of a coarser window is answered whole or not at all, so its own start decides; merged into `all`, each window
     of the view decides for itself.
     """
     timed = query.from_us is not None or query.to_us is not None
     grid_us = shaped.window_us or spec.window_us
-
-    def chosen(side: View) -> View:
-        if not timed and not query.keys:
-            return side
-        return {
+    if timed or query.keys:
+        side = {
             place: state
             for place, state in _unhurriedly(side.items(), hurry)
             if (not timed or query.within(start_us(place[0], grid_us)))
             and (not query.keys or query.matches(spec.by, place[1]))
         }
-
-    batch, tail = snapshot.sides(spec.name, query.layer)
     same = (shaped.by, shaped.window_us) == (spec.by, spec.window_us)
-    batch, tail = chosen(batch), chosen(tail)
-    return (batch, tail) if same else (coarsen(batch, spec, shaped), coarsen(tail, spec, shaped))
+    return side if same else coarsen(side, spec, shaped)
 
 
 def _state(batch: View, tail: View, place: Place) -> State:

@@ -18,7 +18,7 @@ from braid import gaps
 from braid.declaration import Declaration
 from braid.errors import BraidError, CutPassedHead, LedgerError
 from braid.ledger import Current, LedgerRow
-from braid.ports import Alerts, Clock, Fragments, Generations, Ledger
+from braid.ports import Alerts, Clock, Fragments, Generations, Ledger, PastGenerations
 from serving import generations, recent, tail
 from serving.generations import Generation
 from serving.recent import Recent
@@ -42,6 +42,7 @@ class Stores:
     fragments: Fragments
     alerts: Alerts
     generations: Generations
+    past: PastGenerations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,11 @@ class Follower:
         self.watch.stop()
         self.watch.join(2.0)
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def stores(self) -> Stores | None:
+        """The stores, None until they have answered once."""
+        return self._stores
 
     @property
     def failure(self) -> Missing | None:

@@ -32,6 +32,7 @@ _UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 _LONGEST_WINDOW_US = 366 * 86_400_000_000
 # what ISO 8601 can still write after a window was added
 _FIRST_US, _END_US = -62_135_596_800_000_000, 253_370_764_800_000_000
+_AS_OF = r"(0|[1-9][0-9]{0,11}):(0|[1-9][0-9]{0,11})"
 _CURSOR = r"[A-Za-z0-9_-]{8,600}"
 
 INSTANT = "an instant such as 2026-01-31T12:00:00Z (a + is sent as %2B), or now-1h"
@@ -60,6 +61,19 @@ class Parameter:
     default: Any = None
     repeatable: bool = False
     column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AsOfAsked:
+    """An earlier answer that is asked for again: of a generation and of the ledger up to a seq."""
+
+    generation: int
+    seq: int
+
+    @property
+    def text(self) -> str:
+        """The form of the parameter."""
+        return f"{self.generation}:{self.seq}"
 
 
 # ---- kinds ---------------------------------------------------------------------------------------------------------
@@ -167,6 +181,12 @@ def _decimal(text: str, _now: int) -> Decimal:
     return Decimal(text)
 
 
+def _as_of(text: str) -> AsOfAsked:
+    if not (found := re.fullmatch(_AS_OF, text)):
+        raise ValueError(text)
+    return AsOfAsked(int(found[1]), int(found[2]))
+
+
 def _key(column: str, declared: Field | None) -> Parameter:
     known = declared.values if declared else None
     meaning = f"only rows of these values{f': {declared.meaning}' if declared and declared.meaning else ''}"
@@ -191,6 +211,14 @@ ORDER = words("order", "by window, then key: `asc`, or `desc` for the newest fir
 STATE = flag("state", "1: with the exact integers that each row was computed from")
 STRICT = flag("strict", "1: an answer that would not be complete is a 503")
 FORMAT = words("format", "how the rows are written; without it, as Accept asks: application/json, text/csv or application/vnd.apache.arrow.stream", FORMATS)  # fmt: skip
+AS_OF = Parameter(
+    "as_of", "what was answered as of an earlier `generation:seq`, for as long as both are kept (then 410)",
+    "generation:seq as in meta.as_of, such as 3:431",
+    {"type": "string", "pattern": f"^{_AS_OF}$", "examples": ["3:431"]}, lambda text, _now: _as_of(text),
+)  # fmt: skip
+EXPLAIN = words(
+    "explain", "`merge`: with each row, what the generation holds of it and which seqs added to it", ("merge",)
+)
 CURSOR = Parameter(
     "cursor", "goes on where a listing was cut: taken from its `next`, whose other parameters stay as they were",
     "a cursor out of `next`", {"type": "string", "pattern": f"^{_CURSOR}$"},
@@ -212,7 +240,7 @@ def of_view(declaration: Declaration, spec: ViewSpec, *, fixed_layer: bool = Fal
         words("group_by", "keep only these keys and merge the others; empty for one row a window", (*spec.by, NO_KEY), repeatable=True),
         words("stats", "only these statistics; `n` is always there", stats, repeatable=True),
         whole("limit", "at most so many rows; `next` leads on", MOST_ROWS, MOST_ROWS),
-        ORDER, STATE, STRICT, FORMAT, CURSOR,
+        ORDER, STATE, STRICT, FORMAT, CURSOR, AS_OF, EXPLAIN,
     )  # fmt: skip
 
 
@@ -229,5 +257,5 @@ def of_alerts(declaration: Declaration, rules: Sequence[AlertRule], *, one: bool
 
 # a key column of such a name is asked for as `key.order=…`
 TAKEN = frozenset(
-    {"layer", "from", "to", "window", "group_by", "stats", "limit", "order", "state", "strict", "format", "cursor", "alert", "min_z"}
+    {"layer", "from", "to", "window", "group_by", "stats", "limit", "order", "state", "strict", "format", "cursor", "alert", "min_z", "as_of", "explain"}
 )  # fmt: skip

@@ -13,7 +13,7 @@ from braid.declaration import AlertRule, Declaration, Layer, ViewSpec
 from braid.views import coarser
 from serving import cursors, parameters
 from serving.cursors import Cursor
-from serving.parameters import MOST_ALERTS, MOST_ROWS, NO_KEY, TAKEN, Parameter
+from serving.parameters import MOST_ALERTS, MOST_ROWS, NO_KEY, TAKEN, AsOfAsked, Parameter
 from serving.problems import BadRequest, Fault
 
 __all__ = ["MOST_ALERTS", "MOST_ROWS", "TAKEN", "Given", "Order", "Query", "alert_query", "no_query", "view_query"]
@@ -38,6 +38,8 @@ class Query:
     min_z : the least distance of an alert in standard deviations
     format : json, csv or arrow; None: as Accept asks
     cursor : where an earlier listing was cut, None for a new one
+    as_of : an earlier answer's generation and seq, None for the newest
+    explain : whether each row says how it was merged
     """
 
     layer: Layer = "merged"
@@ -55,6 +57,8 @@ class Query:
     min_z: Decimal | None = None
     format: str | None = None
     cursor: Cursor | None = None
+    as_of: AsOfAsked | None = None
+    explain: bool = False
 
     @property
     def offset(self) -> int:
@@ -69,7 +73,7 @@ class Query:
         """Return the text that every page of one listing has in common."""
         words = [
             self.layer, self.keys, self.order, self.state, self.alert, self.window_us, self.by, self.stats,
-            None if self.min_z is None else str(self.min_z.normalize()),
+            None if self.min_z is None else str(self.min_z.normalize()), self.explain,
         ]  # fmt: skip
         return json.dumps(words, separators=(",", ":"))
 
@@ -118,6 +122,7 @@ def view_query(
         fixed or cast("Layer", found["layer"]), *bounds, reader.keys(), found["limit"], cast("Order", found["order"]),
         found["state"], found["strict"], window_us=None if window_us == view.window_us else window_us,
         by=reader.group(view.by), stats=found["stats"] or None, format=found["format"], cursor=reader.cursor(),
+        as_of=found["as_of"], explain=found["explain"] is not None,
     )  # fmt: skip
     all_time = f"no such parameter: {view.name} covers all time"
     reader.check({} if view.window_us else dict.fromkeys(("from", "to", "window"), all_time))

@@ -9,11 +9,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from braid.declaration import ApiPath, Declaration, ViewSpec
+from braid.errors import LedgerError, StoreUnavailable
 from serving import answers, catalog, openapi, pages, params
 from serving.answers import Answer, Covered
-from serving.problems import NotFound
+from serving.explain import Explain, Shape, of_rows
+from serving.params import Query
+from serving.problems import NotFound, Unavailable
 from serving.replies import Bodies, Body, fixed, plain, reply
 from serving.service import Service
+from serving.snapshot import Snapshot
 
 
 def blueprint(service: Service, *, secured: bool = False) -> Blueprint:
@@ -93,9 +97,11 @@ def _view(service: Service, bodies: Bodies, dataset: str, path: ApiPath, *, bare
     spec = _spec(snapshot.declaration, path.view or "")
     fixed = path.layer if bare else None
     query = params.view_query(_given(), snapshot.declaration, spec, service.clock.now_us(), fixed)
-    snapshot = service.of_listing(snapshot, query.cursor)
+    snapshot = service.of_listing(service.earlier(snapshot, query), query.cursor)
+    spec = _spec(snapshot.declaration, spec.name)
     covered = service.covered(snapshot, query.layer, query)
-    compute = partial(answers.of_view, covered, spec, query, path.newest_window, service.hurry())
+    told = partial(_told, service, snapshot, spec, query) if query.explain else None
+    compute = partial(answers.of_view, covered, spec, query, path.newest_window, service.hurry(), told)
     page = pages.Page(query, path.rename, bare=bare)
     question = f"{path.path if bare else spec.name} {bare} {page.format} {query.canonical()}"
     return _reply(service, bodies, covered, question, compute, page)
@@ -127,6 +133,14 @@ def _reply(
     if "Link" in response.headers:
         service.pins.pin(covered.snapshot)
     return response
+
+
+def _told(service: Service, snapshot: Snapshot, spec: ViewSpec, query: Query, shape: Shape) -> Explain:
+    stores = service.stores(snapshot.declaration.dataset)
+    try:
+        return of_rows(snapshot, spec, stores.ledger, stores.fragments, query.layer, shape)
+    except (StoreUnavailable, LedgerError) as error:
+        raise Unavailable(f"explain: {error}") from error
 
 
 def _spec(declaration: Declaration, view: str) -> ViewSpec:

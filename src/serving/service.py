@@ -16,6 +16,7 @@ from braid.ports import Clock
 from serving.answers import Covered
 from serving.cursors import Cursor, Pins
 from serving.follower import Follower, Stores
+from serving.history import History
 from serving.params import Query
 from serving.problems import NotFound, Problem, Unavailable
 from serving.snapshot import Snapshot, What
@@ -84,6 +85,7 @@ class Service:
         self.clock = clock
         self._monotonic = monotonic
         self.pins = Pins(monotonic)
+        self.history = History()
         self.followers = {name: Follower(d.declaration, d.stores, clock, monotonic) for name, d in datasets.items()}
         self._waiting = {name: Waiting() for name in datasets}
         self.ends = {
@@ -162,6 +164,25 @@ class Service:
             410: the listing's snapshot is no longer held.
         """
         return newest if cursor is None else self.pins.get(newest, cursor)
+
+    def earlier(self, newest: Snapshot, query: Query) -> Snapshot:
+        """Return the snapshot that a query asks for by `as_of`, the newest when it asks for none.
+
+        Raises
+        ------
+        BadRequest, Problem, Unavailable
+            As `history.History.snapshot`.
+        """
+        if query.as_of is None:
+            return newest
+        return self.history.snapshot(newest, self.stores(newest.declaration.dataset), query.as_of)
+
+    def stores(self, dataset: str) -> Stores:
+        """Return the stores of a dataset, for the few requests that read from them. Raises Unavailable."""
+        stores = self.follower(dataset).stores
+        if stores is None:
+            raise Unavailable(f"{dataset}: the stores have not answered", next="braid status")
+        return stores
 
     def hurry(self) -> Callable[[], None]:
         """Return what raises Problem 400 once the request at hand has taken too long."""

@@ -12,6 +12,7 @@ from braid.adapters import cassandra, hive
 from braid.adapters.cassandra import Cassandra
 from braid.adapters.cassandra.session import NoAnswer
 from braid.adapters.clock import SystemClock
+from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveGenerations
 from braid.adapters.kafka import KafkaLog
 from braid.declaration import Declaration, load_all
@@ -76,7 +77,8 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
             ) from error
         # a connection of its own: the loading thread may use it for long
         generations = HiveGenerations(hive.connect(settings), declaration)
-        return Stores(kept.ledger, kept.fragments, kept.alerts, generations)
+        past = FileGenerations(settings.warehouse_dir, declaration)
+        return Stores(kept.ledger, kept.fragments, kept.alerts, generations, past)
 
     def ends() -> Offsets:
         return log.get().latest(topics_of(declaration.topics))

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -193,6 +194,36 @@ def test_a_fragment_that_is_not_the_recount_is_found_and_its_seq_named(world: Wo
     finally:
         world.proof.stores.fragments.write(view, row.bucket, row.attempt, right[:1])
     assert world.braid("verify", world.name)[0] == 0
+
+
+def test_an_earlier_answer_is_given_again_until_its_generation_is_dropped(world: World) -> None:
+    views = [v.name for v in world.proof.declaration.views]
+    asked = [*views, f"{views[0]}?window=1h", f"{views[0]}?layer=batch"]
+
+    def data(question: str, as_of: str = "") -> bytes:
+        url = world.url(question) + (f"{'&' if '?' in question else '?'}as_of={as_of}" if as_of else "")
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
+            body = answer.read()
+        return body[: body.index(b',"meta":')]
+
+    before = {question: data(question) for question in asked}
+    meta = world.ask(views[0])["meta"]
+    as_of = f"{meta['as_of']['generation']}:{meta['as_of']['seq']}"
+    for turn in range(3):
+        world.proof.send([image(9000 + turn)])
+        seq = world.proof.count().seq
+        gen = world.proof.publish().gen
+        world.api.until("the new generation", lambda g=gen: world.ask(views[0])["meta"]["as_of"]["generation"] == g)
+        world.api.complete_at(world.name, seq)
+        if turn < 2:
+            assert {question: data(question, as_of) for question in asked} == before
+            assert data(views[0]) != before[views[0]]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        data(views[0], as_of)
+    found = json.load(refused.value)
+    assert refused.value.code == 410 and f"generation {as_of.split(':', maxsplit=1)[0]} is no longer kept" in found["detail"]
+    status, out, err = world.braid("verify", meta["receipt"])  # the log outlives what was made of it
+    assert (status, out[:6]) == (0, "equal:"), out + err
 
 
 def test_what_cannot_be_verified_says_why(world: World) -> None:

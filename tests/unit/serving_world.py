@@ -22,7 +22,7 @@ from braid.adapters.memory import (
 )
 from braid.aggregates import Moments, State
 from braid.alerts import Alert
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration, ViewSpec, parse
 from braid.errors import StoreUnavailable
 from braid.instants import instant_us
 from braid.ledger import Current, LedgerRow, Range
@@ -125,6 +125,30 @@ class Faulty:
         return getattr(self._port, method)
 
 
+class Kept:
+    """The port `PastGenerations` over the twin of the generations: what was published, and not yet dropped."""
+
+    def __init__(self, generations: MemoryGenerations) -> None:
+        self.currents: dict[int, Current] = {}
+        self._generations = generations
+
+    def chain(self, gen: int, length: int) -> list[int]:
+        """Return the published ones up to `gen`, the newest first."""
+        return sorted((g for g in self.currents if g <= gen), reverse=True)[:length]
+
+    def published(self, gen: int) -> Current:
+        """Return a generation; StoreUnavailable when it was dropped."""
+        if gen == 0:
+            return Current(0, 0, {}, "")
+        if gen not in self.currents:
+            raise StoreUnavailable(f"generation {gen}: no manifest")
+        return self.currents[gen]
+
+    def view(self, current: Current, view: ViewSpec) -> View:
+        """Return one view of it."""
+        return self._generations.view(current, view)
+
+
 @dataclass
 class World:
     """One dataset on twins; `commit` is a micro-batch, `publish` a batch run, `step` one look of the follower."""
@@ -137,6 +161,7 @@ class World:
     def __post_init__(self) -> None:
         self.kept = MemoryLedger()
         self.kept_generations = MemoryGenerations()
+        self.past = Kept(self.kept_generations)
         self.fragments = MemoryFragments()
         self.alerts = MemoryAlerts()
         self.ledger = Faulty(self.kept, "cassandra")
@@ -191,6 +216,7 @@ class World:
             self.kept_generations.hold(gen, held)
         current = Current(gen, cut, row.end, self.declaration.hash, audit_of(states), START_US + cut * 1_000_000)
         self.kept.publish(current, self.kept.current().gen)
+        self.past.currents[gen] = current
         return current
 
     def alive(self) -> None:
@@ -200,7 +226,7 @@ class World:
 
     def stores(self) -> Stores:
         """Open the stores."""
-        return Stores(self.ledger, self.fragments, self.alerts, self.generations)  # type: ignore[arg-type]
+        return Stores(self.ledger, self.fragments, self.alerts, self.generations, self.past)  # type: ignore[arg-type]
 
 
 def service_of(*worlds: World) -> Service:
