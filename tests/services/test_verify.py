@@ -221,7 +221,10 @@ def test_an_earlier_answer_is_given_again_until_its_generation_is_dropped(world:
     with pytest.raises(urllib.error.HTTPError) as refused:
         data(views[0], as_of)
     found = json.load(refused.value)
-    assert refused.value.code == 410 and f"generation {as_of.split(':', maxsplit=1)[0]} is no longer kept" in found["detail"]
+    assert (
+        refused.value.code == 410
+        and f"generation {as_of.split(':', maxsplit=1)[0]} is no longer kept" in found["detail"]
+    )
     status, out, err = world.braid("verify", meta["receipt"])  # the log outlives what was made of it
     assert (status, out[:6]) == (0, "equal:"), out + err
 
