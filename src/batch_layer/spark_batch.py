@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 from batch_layer import schedule
 from batch_layer.publish import Stores
 from batch_layer.run import Ports, Report, run
-from braid.adapters import cassandra, environment, files, hive, kafka, lock
+from braid.adapters import cassandra, environment, failpoints, files, hive, kafka, lock
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.master import Master
@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         settings = environment.load()
+        failpoints.arm(settings)
         declared = _chosen(settings, options.dataset)
         if options.every:
             _become_schedule(settings, declared, options.every)
@@ -173,6 +174,7 @@ class _Told:
         self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._before, 3)
         self._before = now
         _say(f"{self._dataset}: {now - self._started:6.1f} s  {step}: {report.note}")
+        failpoints.hit(f"batch.{step}")
 
 
 @contextmanager

@@ -12,6 +12,8 @@ BRAID_CACHE      jars and web files, shared by all instances                    
 BRAID_PORTS      `standard` or `free`, then `name=number` for single ones: `free,api=5005`    standard
 BRAID_MEMORY     `small`, `normal`, or `auto`: small below 12 GB                              auto
 BRAID_MAVEN      address of a Maven repository                                                Maven Central
+BRAID_FAILPOINT  for tests: where to kill, stop or delay a process (braid.adapters.failpoints)  none
+BRAID_SEED       for tests: the seed of the fault rows in `make test`                         of the commit
 ===============  ===========================================================================  ==================
 """
 
@@ -26,7 +28,16 @@ from braid.listeners import LOOPBACK, PortChoice, Ports
 __all__ = ["HEAPS", "JAR_SETS", "KNOWN", "LOOPBACK", "MARK", "Heaps", "PortChoice", "Ports", "Profile", "Settings"]
 
 SMALL_BELOW_BYTES = 12 * 10**9
-KNOWN = ("BRAID_HOME", "BRAID_ROOT", "BRAID_CACHE", "BRAID_PORTS", "BRAID_MEMORY", "BRAID_MAVEN")
+KNOWN = (
+    "BRAID_HOME",
+    "BRAID_ROOT",
+    "BRAID_CACHE",
+    "BRAID_PORTS",
+    "BRAID_MEMORY",
+    "BRAID_MAVEN",
+    "BRAID_FAILPOINT",
+    "BRAID_SEED",
+)
 # Set by the supervisor in its children, so that a later `braid` recognises them; nobody configures it.
 MARK = "BRAID_PROGRAM"
 # Folder of each jar set below the cache; infrastructure/local/jars.sha256 lists what each must hold.
@@ -70,6 +81,7 @@ class Settings:
     spark_home : folder of the pyspark package
     java_home : a Java 17, or None when none was found
     maven : address of the Maven repository; empty: Maven Central
+    failpoints : BRAID_FAILPOINT as it was given; empty: none
     """
 
     home: Path
@@ -82,6 +94,7 @@ class Settings:
     spark_home: Path
     java_home: Path | None = None
     maven: str = ""
+    failpoints: str = ""
 
     @classmethod
     def of(
@@ -125,6 +138,7 @@ class Settings:
             spark_home=spark_home,
             java_home=java_home,
             maven=names.get("BRAID_MAVEN") or maven,
+            failpoints=names.get("BRAID_FAILPOINT", "").strip(),
         )
 
     def with_ports(self, ports: Ports) -> "Settings":
@@ -198,6 +212,11 @@ class Settings:
     def hive_port(self) -> int:
         """Thrift port of HiveServer2."""
         return self._chosen("hive")
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Addresses of every store that is used."""
+        return (LOOPBACK, self.cassandra_host, self.hive_host)
 
     def spark_conf(self, app: str) -> dict[str, str]:
         """Return all Spark options of an application.

@@ -9,12 +9,13 @@ word. `--help` says what the event times are and why a run can be repeated.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in {None, ""}:  # run as a file: its folder stands first on the path, src/ is wanted there
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from braid.adapters import environment
+from braid.adapters import environment, failpoints
 from braid.adapters.kafka import PARTITIONS, EventProducer, KafkaLog
 from braid.errors import BraidError, StoreUnavailable
 from braid.instants import iso
@@ -25,6 +26,7 @@ from producer.pacing import Pace, SystemWatch
 from producer.plan import Plan, plan, topic_of
 from producer.publish import Outbox, Progress, Run
 from producer.report import Report, summary_text, write
+from producer.sources import Outgoing
 from producer.tables import Refusal
 
 DATASET = "landcover"
@@ -48,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = environment.load()
         bootstrap = options.bootstrap or settings.kafka_bootstrap
+        failpoints.check(settings.failpoints, bootstrap.split(","))
+        failpoints.arm(settings)
         with Journal(settings.home / "producer", options.dataset, topic_of(options, settings)[1]) as journal:
             settled = plan(options, settings, journal, SystemWatch().now_us())
             return Job(options, settled, bootstrap, journal, report).run()
@@ -107,11 +111,19 @@ class Job:
             tick=lambda: self._tick(len(outbox)),
         )
         try:
-            run.publish(self.plan.events(self._refused))
+            run.publish(self._halved(self.plan.events(self._refused)))
             run.drain(INTERRUPTED_DRAIN_US if interrupt.heard() else DRAIN_US)
         finally:
             sender.close(0)
             run.note()
+
+    def _halved(self, events: Iterator[Outgoing]) -> Iterator[Outgoing]:
+        """Pass events on, with a failpoint where half of the rows are handed over."""
+        rows, half = len(self.plan.data.rows), (self.plan.end or len(self.plan.data.rows)) // 2
+        for event in events:
+            if event.position % rows == half:
+                failpoints.hit("producer.mid_file")
+            yield event
 
     def _refused(self, refusal: Refusal) -> None:
         reasons = self.progress.refused

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from braid.adapters import failpoints
 from braid.errors import StoreUnavailable
 from producer.pacing import Pace, Watch
 from producer.sources import Outgoing
@@ -76,7 +77,9 @@ class Outbox:
 
     def send(self, event: Outgoing) -> None:
         """Hand over one event."""
+        failpoints.hit("producer.before_send")
         self._waiting.append((event.position, self._sender.send(self._topic, event.key, event.value)))
+        failpoints.hit("producer.sent")
         progress = self._progress
         progress.sent += 1
         progress.bytes += len(event.key) + len(event.value)
@@ -103,6 +106,7 @@ class Outbox:
             waiting.popleft()
             progress.acknowledged += 1
             progress.position = position + 1
+            failpoints.hit("producer.acked")
 
 
 class Run:

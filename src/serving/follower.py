@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from braid import gaps
+from braid.adapters import failpoints
 from braid.declaration import Declaration
 from braid.errors import BraidError, CutPassedHead, LedgerError
 from braid.ledger import Current, LedgerRow
@@ -170,6 +171,7 @@ class Follower:
         cut = generations.cut_row(stores.ledger, current)
         declaration = generations.in_force(self.declared, stores.ledger, cut)
         generation = generations.load(current, declaration, stores.generations)
+        failpoints.hit("serving.loading")
         fresh = tail.begin(declaration, cut, gaps.through(stores.ledger, cut))
         return Loaded(declaration, generation, self._followed(fresh, declaration, stores, through))
 
@@ -236,6 +238,7 @@ class Follower:
         while held.row.seq < through:
             rows = stores.ledger.rows(held.row.seq, min(through, held.row.seq + ROWS_AT_ONCE))
             held = tail.follow(held, declaration, rows, stores.fragments)
+            failpoints.hit("serving.tail")
             if held.stop is not None:
                 break
         return held

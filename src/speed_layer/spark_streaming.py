@@ -18,7 +18,7 @@ from threading import Event
 
 from pyspark.sql import SparkSession
 
-from braid.adapters import cassandra, environment, files, kafka, lmdb, lock
+from braid.adapters import cassandra, environment, failpoints, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     try:
         settings = environment.load()
+        failpoints.arm(settings)
         declaration = chosen(settings, options.dataset)
         with lock.exclusive(settings.home / "speed" / declaration.dataset / "lock", f"stream {declaration.dataset}"):
             _run(settings, declaration, options)
@@ -172,6 +173,7 @@ def _started(steps: start.Steps, heart: Heartbeat) -> Driver:
         except StopIteration as done:
             driver: Driver = done.value
             return driver
+        failpoints.hit(f"speed.{step}")
         caught_up += step == "catchup"
         if time.monotonic() - said > 1:
             said = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from braid import sql
+from braid.adapters import failpoints
 from braid.adapters import spark as frames
 from braid.errors import BraidError
 from braid.ledger import LedgerRow, Range
@@ -73,6 +74,7 @@ def run(
         try:
             for stage in microbatch.steps(driver, StreamSource(path, batch, frame)):
                 beat(stage)
+                failpoints.hit(f"speed.{stage}")
         except BaseException as error:
             raised.append(error)
             raise  # never return: Spark would commit the range

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from braid.adapters import failpoints
 from braid.settings import MARK, Settings
 
 
@@ -48,4 +49,6 @@ class Program:
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """Return its variables, with the marks by which a later `braid` recognises it."""
-        return {"BRAID_HOME": str(settings.home), MARK: self.name, **self.env}
+        marks = {"BRAID_HOME": str(settings.home), MARK: self.name}
+        mine = failpoints.of_program(settings.failpoints, self.name)
+        return marks | ({failpoints.VARIABLE: mine} if mine else {}) | dict(self.env)

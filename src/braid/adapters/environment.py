@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from braid.adapters import failpoints
 from braid.errors import MissingPrerequisite, SettingsError
 from braid.settings import Ports, Settings
 
@@ -25,7 +26,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
     Raises
     ------
-    SettingsError : an unknown BRAID_* name, a value outside its range, an unreadable run/ports.json
+    SettingsError : an unknown BRAID_* name, a value outside its range, an unreadable run/ports.json, a failpoint that
+        is none
     """
     names = os.environ if environ is None else environ
 
@@ -45,7 +47,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
     first = of(None, "standard")
     recorded = recorded_ports(first.run / "ports.json")
-    return of(*recorded) if recorded else first
+    settings = of(*recorded) if recorded else first
+    failpoints.check(settings.failpoints, settings.hosts)
+    return settings
 
 
 def recorded_ports(path: Path) -> tuple[Ports, str] | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from braid import cql
+from braid.adapters import failpoints
 from braid.adapters.cassandra.session import NoAnswer, Row, Session
 from braid.declaration import Declaration
 from braid.errors import LedgerError, LostRace, StoreUnavailable
@@ -93,7 +94,7 @@ class CassandraLedger:
                 )
             return held is not None
 
-        self._settle(self._insert, self._arguments(row), ours, f"ledger seq {row.seq}")
+        self._settle(self._insert, self._arguments(row), ours, f"ledger seq {row.seq}", "speed.ledger")
 
     def current(self) -> Current:
         """Return the served generation, linearisably; LedgerError before genesis."""
@@ -117,14 +118,18 @@ class CassandraLedger:
             return held == current
 
         arguments = (*_current_arguments(current), self._dataset, expected_gen)
-        self._settle(self._update_current, arguments, served, f"generation {current.gen}")
+        self._settle(self._update_current, arguments, served, f"generation {current.gen}", "batch.cas")
 
-    def _settle(self, statement: str, arguments: tuple[Any, ...], settled: Callable[[], bool], what: str) -> None:
+    def _settle(
+        self, statement: str, arguments: tuple[Any, ...], settled: Callable[[], bool], what: str, place: str = ""
+    ) -> None:
         """Run a compare-and-set until it is known to be done; `settled` raises when it never will be."""
         unknown: StoreUnavailable | None = None
         for _ in self._session.tries():
             try:
-                if self._session.compare_and_set(statement, arguments):
+                applied = self._session.compare_and_set(statement, arguments)
+                failpoints.hit(place, lost=NoAnswer)
+                if applied:
                     return
             except NoAnswer as error:
                 unknown = error
