@@ -1,0 +1,275 @@
+"""One running Braid under load that is broken in many ways, one after another, and checked after each.
+
+A dataset of its own, on the real stack, with the real supervisor over the stream and the API. The processes are armed
+through a file (`BRAID_FAILPOINT=@FILE`), so that no restart is needed to choose where the next one dies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from braid.adapters import cassandra, failpoints
+from braid.adapters.cassandra import Cassandra
+from braid.errors import StoreUnavailable
+from braid.settings import Settings
+from stack import home
+from stack.layers import layers
+from stack.services import services
+from stack.supervisor import Supervisor
+from stack.up import up
+from tests.services.faults.checks import Checks
+from tests.services.faults.load import Load
+from tests.services.faults.recorder import Recorder
+from tests.services.pipeline import Pipeline, root_with
+
+CHECKOUT = Path(__file__).parents[3]
+DATASET, TOPIC = "faults", "fault-events"
+SPEED = f"speed-{DATASET}"
+PATIENCE_S = 180
+
+
+@dataclass
+class Tally:
+    """What a run reports."""
+
+    seed: int
+    kills: Counter = field(default_factory=Counter)
+    rows: list[dict] = field(default_factory=list)
+    answers: int = 0
+    wrong: list[str] = field(default_factory=list)
+    events: dict = field(default_factory=dict)
+
+    def line(self) -> str:
+        """Return the run in one line."""
+        hits = ", ".join(f"{name} {n}" for name, n in sorted(self.kills.items()))
+        return (
+            f"seed {self.seed}: {self.events.get('sent', 0)} events, {self.events.get('acknowledged', 0)} acknowledged, "
+            f"{self.answers} answers checked, {len(self.wrong)} wrong; hits: {hits}"
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the run as JSON."""
+        told = dataclasses.asdict(self) | {"kills": dict(sorted(self.kills.items()))}
+        path.write_text(json.dumps(told, indent=1, default=str) + "\n", "utf-8")
+
+
+class Campaign:
+    """The running Braid, its load and its recorder; rows break it through the verbs here.
+
+    Parameters
+    ----------
+    stack : settings of the running services
+    folder : for the root with the one declaration, empty
+    seed : decides the load and every choice of the rows
+    """
+
+    def __init__(self, stack: Settings, folder: Path, seed: int, rate_per_s: float = 60) -> None:
+        text = (CHECKOUT / "datasets" / "landcover.yaml").read_text("utf-8")
+        for old, new in (
+            ("dataset: landcover", f"dataset: {DATASET}"),
+            ("image-events", TOPIC),
+            ("batch: {every: 10 minutes}", "batch: {every: 30 days}"),  # by hand here
+        ):
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        root = root_with(folder / "root", CHECKOUT, {DATASET: text})
+        self._stack = stack
+        self.random = random.Random(f"faults {seed}")
+        self.tally = Tally(seed)
+        self.told = stack.run / "failpoint"
+        self.told.write_text("", "utf-8")
+        settings = dataclasses.replace(stack, root=root, failpoints=f"@{self.told}")
+        self.settings = up(settings, self._programs)
+        self.pipeline = Pipeline(self.settings)
+        self.declaration = self.pipeline.declared[DATASET]
+        self.store: Cassandra = cassandra.connect(self.settings)
+        self.stores = self.store.stores(self.declaration)
+        partitions = len(self.pipeline.ends(DATASET))
+        self.load = Load(self.settings.kafka_bootstrap, self.declaration, seed, partitions, rate_per_s)
+        self.recorder = Recorder(self.pipeline, DATASET)
+        self.checks = Checks(self)
+        self.producer_copies = 0
+
+    def _programs(self, chosen: Settings) -> list:
+        return [*services(chosen), *(p for p in layers(chosen, [DATASET]) if not p.name.startswith("batch-"))]
+
+    def close(self) -> None:
+        """Stop what this campaign has started; the services stay."""
+        self.load.close()
+        self.recorder.close()
+        self.store.close()
+        self.disarm()
+        keeper = Supervisor.of(self.settings)
+        if keeper:
+            keeper.remove([SPEED, "api"])
+
+    # ---- a row ---------------------------------------------------------------------------------------------------
+
+    def row(self, name: str, moment: str, run: Callable[[Campaign, str], None], allowed: str = "") -> dict[str, Any]:
+        """Run one row under load, then hold everything against the truth; return what it took.
+
+        Parameters
+        ----------
+        allowed : HTTP failures that this row explains: `cut` (no connection), `5xx`
+        """
+        began = time.monotonic()
+        self.load.go()
+        self.flows()
+        try:
+            run(self, moment)
+        finally:
+            self.disarm()
+        broke = time.monotonic()
+        self.rested()
+        found = self.checks.after(name, allowed)
+        self.tally.events = self.load.counts()
+        told = {"row": name, "moment": moment, "seconds": round(time.monotonic() - began, 1),
+                "of them checking": round(time.monotonic() - broke, 1), **found}  # fmt: skip
+        self.tally.rows.append(told)
+        self.tally.answers += found["answers"]
+        self.tally.wrong += found["wrong"]
+        sys.stdout.write(f"  {json.dumps(told)}\n")
+        sys.stdout.flush()
+        assert not found["wrong"], (f"seed {self.tally.seed}", name, moment, found["wrong"][:5])
+        return found
+
+    def rested(self) -> None:
+        """Stop the load and wait until every event is in the answer."""
+        self.load.pause()
+        self.revive()
+        self.pipeline.caught_up(DATASET, PATIENCE_S)
+
+    def flows(self, more: int = 2) -> None:
+        """Wait until some more micro-batches of the load are in the answer."""
+        self.revive()
+        seq = self.seq()
+        self.eventually("the load is counted", lambda: self.seq() >= seq + more)
+
+    def seq(self) -> int:
+        """Return head's seq, once Cassandra answers."""
+
+        def head() -> int:
+            try:
+                return self.stores.ledger.head().seq + 1
+            except StoreUnavailable:
+                return 0
+
+        return self.eventually("the ledger answers", head) - 1
+
+    def eventually(self, what: str, ask: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+        """Wait for the first truthy answer."""
+        return self.pipeline.eventually(what, ask, patience_s)
+
+    # ---- failpoints ----------------------------------------------------------------------------------------------
+
+    def arm(self, *entries: str) -> None:
+        """Arm the running processes with these entries and no others."""
+        for entry in entries:
+            failpoints.mark(self.settings.run, entry).unlink(missing_ok=True)
+        aside = self.told.with_suffix(".new")
+        aside.write_text(",".join(entries), "utf-8")
+        aside.replace(self.told)
+
+    def disarm(self) -> None:
+        """Arm nothing."""
+        self.arm()
+
+    def fired(self, entry: str) -> bool:
+        """Return whether an entry has fired."""
+        return failpoints.mark(self.settings.run, entry).exists()
+
+    def fires(self, *entries: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait until each entry has fired, and count it."""
+        for entry in entries:
+            self.eventually(f"{entry} fires", lambda entry=entry: self.fired(entry), patience_s)
+            self.hit(entry.rsplit(":", 1)[0] if entry.count(":") == 2 else entry)
+
+    def hit(self, what: str) -> None:
+        """Count a kill or another fault by name."""
+        self.tally.kills[what] += 1
+
+    # ---- processes -----------------------------------------------------------------------------------------------
+
+    def pid(self, program: str) -> int:
+        """Return the pid of a supervised program, once it runs."""
+        return self.eventually(f"{program} runs", lambda: self._pid(program))
+
+    def _pid(self, program: str) -> int:
+        state = self.keeper().states().get(program)
+        return state.pid if state and state.state in {"STARTING", "RUNNING"} else 0
+
+    def keeper(self) -> Supervisor:
+        """Return the running supervisor."""
+        return self.eventually("the supervisor answers", lambda: Supervisor.of(self.settings))
+
+    def kill(self, program: str) -> int:
+        """Send SIGKILL to a supervised program; return the pid it had."""
+        pid = self.pid(program)
+        os.kill(pid, signal.SIGKILL)
+        self.hit(f"kill {program.split('-', maxsplit=1)[0]}")
+        return pid
+
+    def replaced(self, program: str, pid: int, patience_s: float = 60) -> int:
+        """Wait until the supervisor has started a program again; return its new pid."""
+
+        def another() -> int:
+            self.revive()
+            found = self._pid(program)
+            return found if found != pid else 0
+
+        return self.eventually(f"{program} comes back", another, patience_s)
+
+    def revive(self) -> None:
+        """Start again what the supervisor gave up after five deaths in ten minutes, as a person would with `up`."""
+        keeper = self.keeper()
+        for name, state in keeper.states().items():
+            if state.state in {"STOPPED", "FATAL", "EXITED"} and name in {SPEED, "api", "kafka", "cassandra", "hive"}:
+                (self.settings.run / "gave-up" / f"{name}.json").unlink(missing_ok=True)
+                keeper.start(name)
+                self.hit(f"given up and started by hand: {name.split('-')[0]}")
+
+    def streaming(self, patience_s: float = PATIENCE_S) -> None:
+        """Wait until the stream runs again."""
+        seq = self.seq()
+        self.load.go()
+        self.eventually("the stream goes on", lambda: (self.revive(), self.seq() > seq)[1], patience_s)
+
+    def orphans(self) -> list[str]:
+        """Return the processes of this home that are no descendants of its supervisor."""
+        keeper = int((self.settings.run / "supervisord.pid").read_text())
+        known = {keeper, os.getpid(), *(p.pid for p in psutil.Process(keeper).children(recursive=True))}
+        return [f"{p.pid} {p.name()}" for p in home.marked(self.settings) if p.pid not in known]
+
+    # ---- batch and producer --------------------------------------------------------------------------------------
+
+    def environ(self, entry: str = "") -> dict[str, str]:
+        """Return the environment of a job that is started here, with its own failpoint."""
+        mine = {failpoints.VARIABLE: entry} if entry else {}
+        if entry:
+            failpoints.mark(self.settings.run, entry).unlink(missing_ok=True)
+        return self.pipeline.environ | self.settings.spark_env() | mine
+
+    def batch(self, entry: str = "", *flags: str) -> subprocess.CompletedProcess:
+        """Run one batch to its end, whatever that is."""
+        return subprocess.run(
+            self.command("batch_layer/spark_batch.py", "--dataset", DATASET, "--json", *flags),
+            env=self.environ(entry), capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    def command(self, file: str, *arguments: str) -> list[str]:
+        """Return the command of one of the plain scripts."""
+        return [str(self.settings.python), str(self.settings.root / "src" / file), *arguments]

@@ -1,0 +1,242 @@
+"""What must hold after every fault, held against the truth: C1–C5 and C7–C10 of the fault matrix.
+
+C1 every acknowledged event is where the broker said, and counted. C2 none counts twice. C3 each ledger row's offsets =
+good + copies + dead + absent, each number the truth's. C4 the rows tile the log. C5 every answer recorded meanwhile =
+the recompute as of its row. C7 the served generation = the recompute up to its cut, and the master holds the log's
+bytes. C8 nothing is left behind: no process, no temporary file, no unexplained error. C9 answers never go back. C10 an
+answer that is not complete says what is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
+
+from braid.ledger import LedgerRow
+from tests.services.faults.recorder import Answer, Failure
+from tests.services.faults.truth import Truth
+from tests.services.pipeline import Record, served
+
+if TYPE_CHECKING:
+    from tests.services.faults.campaign import Campaign
+
+_ERROR = re.compile(r"^.*(?:Traceback \(most recent call last\)| ERROR |AssertionError).*$", re.MULTILINE)
+
+
+class Checks:
+    """Follows one campaign: each call looks at what is new since the last."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self._campaign = campaign
+        self.truth = Truth(campaign.declaration)
+        self.records: dict[tuple[int, int], Record] = {}
+        self._row: LedgerRow = campaign.stores.ledger.rows(-1, 0)[0]
+        self._positions = {p: e for (_, p), e in self._row.end.items()}
+        self._answers: list[Answer] = []  # of rows that are not yet reached
+        self._newest_s, self._newest_seq = 0.0, -1
+        self._checked = 0  # of the load's events
+        self._arrived: Counter[bytes] = Counter()
+        self._at_cut: dict[int, dict[str, dict]] = {}
+        self.foreign = b"\0"  # prefix of ids that another producer sends
+
+    def after(self, name: str, allowed: str) -> dict[str, Any]:
+        """Check everything since the last call; return the counts and what was wrong."""
+        wrong: list[str] = []
+        new = self._read()
+        answers, failures = self._campaign.recorder.taken()
+        wrong += self._order(answers)
+        wrong += self._flags(answers, failures, allowed)
+        counts = self._follow(answers, wrong)
+        wrong += self._accepted(new)
+        wrong += self._final()
+        wrong += [f"C8: left behind: {one}" for one in self._campaign.orphans()]
+        return {
+            "answers": len(answers), "incomplete": sum(not a.complete for a in answers), "failures": len(failures),
+            "ledger rows": counts["rows"], "good": counts["good"], "copies": counts["copies"], "dead": counts["dead"],
+            "wrong": [f"{name}: {one}" for one in wrong],
+        }  # fmt: skip
+
+    # ---- the log -------------------------------------------------------------------------------------------------
+
+    def _read(self) -> list[Record]:
+        """Read what the log holds beyond what was read before."""
+        topic = self._campaign.load.topic
+        ends = {p: e for (_, p), e in self._campaign.pipeline.ends(self._campaign.declaration.dataset).items()}
+        consumer = KafkaConsumer(
+            bootstrap_servers=self._campaign.settings.kafka_bootstrap,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+        )
+        places = {TopicPartition(topic, p): end for p, end in ends.items() if end > self._positions.get(p, 0)}
+        consumer.assign(list(places))
+        for place in places:
+            consumer.seek(place, self._positions.get(place.partition, 0))
+        found: list[Record] = []
+        while any(consumer.position(place) < end for place, end in places.items()):
+            for batch in consumer.poll(500).values():
+                found += [Record(r.topic, r.partition, r.offset, r.timestamp * 1000, r.value) for r in batch]
+        consumer.close()
+        found = [r for r in found if r.offset < ends[r.partition]]
+        self._positions |= ends
+        self.records |= {(r.partition, r.offset): r for r in found}
+        return found
+
+    # ---- the ledger and the answers ------------------------------------------------------------------------------
+
+    def _follow(self, answers: list[Answer], wrong: list[str]) -> Counter:
+        """C2–C5: every ledger row since the last call, with the answers as of it."""
+        store, counts = self._campaign.stores.ledger, Counter()
+        waiting: dict[int, list[Answer]] = {}
+        for answer in [*self._answers, *answers]:
+            waiting.setdefault(answer.seq, []).append(answer)
+        self._compare(waiting.pop(self._row.seq, []), wrong)
+        for row in store.rows(self._row.seq, store.head().seq):
+            counts["rows"] += 1
+            wrong += self._chain(row)
+            records = [
+                self.records[p, offset]
+                for _, p, start, end in row.range.partitions()
+                for offset in range(start, end)
+                if (p, offset) in self.records
+            ]
+            if row.kind == "micro":
+                got = self.truth.count(records)
+                absent = row.range.size - len(records)
+                if (row.good, row.copies, row.dead, row.absent) != (got.good, got.copies, got.dead, absent):
+                    wrong.append(
+                        f"C3: seq {row.seq}: ledger {row.good, row.copies, row.dead, row.absent}, truth {got}, {absent}"
+                    )
+                counts += Counter(good=got.good, copies=got.copies, dead=got.dead)
+            self._row = row
+            self._compare(waiting.pop(row.seq, []), wrong)
+        self._answers = [a for late in waiting.values() for a in late]
+        wrong += [f"C5: an answer as of seq {a.seq}, beyond head {self._row.seq}" for a in self._answers[:3]]
+        return counts
+
+    def _chain(self, row: LedgerRow) -> list[str]:
+        """C4: the row begins where the one before it ended."""
+        before = self._row
+        if row.seq == before.seq + 1 and dict(row.range.start) == {**before.end}:
+            return []
+        return [f"C4: seq {row.seq} starts at {dict(row.range.start)}, seq {before.seq} ended at {dict(before.end)}"]
+
+    def _compare(self, answers: list[Answer], wrong: list[str]) -> None:
+        made: dict[str, dict] = {}
+        for answer in answers:
+            expected = made.setdefault(answer.view, self.truth.of(answer.view))
+            if answer.states != expected:
+                wrong.append(f"C5: {answer.view} as of seq {answer.seq}: {_difference(expected, answer.states)}")
+
+    def _order(self, answers: list[Answer]) -> list[str]:
+        """C9: as_of never goes back."""
+        wrong = []
+        for answer in answers:
+            if answer.seq < self._newest_seq:
+                wrong.append(f"C9: an answer as of seq {answer.seq} after one as of seq {self._newest_seq}")
+            self._newest_seq = max(self._newest_seq, answer.seq)
+        return wrong
+
+    def _flags(self, answers: list[Answer], failures: list[Failure], allowed: str) -> list[str]:
+        """C10: what is missing is said; a request fails only where the row explains it."""
+        wrong = [
+            f"C10: as of seq {a.seq}: incomplete without a reason" for a in answers if not a.complete and not a.missing
+        ]
+        for failure in failures:
+            kind = "cut" if failure.status == 0 else "5xx"
+            if kind not in allowed.split():
+                wrong.append(f"C10: HTTP {failure.status}: {failure.text}")
+        return wrong
+
+    # ---- what was sent -------------------------------------------------------------------------------------------
+
+    def _accepted(self, new: list[Record]) -> list[str]:
+        """C1: each acknowledged event is in the log, where the broker said; nothing is there oftener than it was sent."""
+        load, wrong = self._campaign.load, []
+        end = load._settled
+        for one in load.sent[self._checked : end]:
+            if one.place is not None:
+                held = self.records.get(one.place)
+                if held is None or (held.raw or b"") != one.raw:
+                    wrong.append(f"C1: event {one.number} was acknowledged at {one.place} and is not there")
+        self._checked = end
+        self._arrived.update(r.raw or b"" for r in new if self.foreign not in (r.raw or b""))
+        sent = Counter(one.raw for one in load.sent)
+        wrong += [
+            f"C1: in the log {n} times, sent {sent[raw]} times: {raw[:80]!r}"
+            for raw, n in self._arrived.items()
+            if n > sent[raw]
+        ]
+        return wrong
+
+    def _final(self) -> list[str]:
+        """At rest: the answers now, over everything that was acknowledged."""
+        campaign, wrong = self._campaign, []
+        for spec in campaign.declaration.views:
+            answer = campaign.pipeline.view(spec.name, campaign.declaration.dataset)
+            found = served(answer, campaign.declaration, spec.name)
+            if answer["meta"]["as_of"]["seq"] != self._row.seq:
+                wrong.append(
+                    f"C5: at rest {spec.name} is as of {answer['meta']['as_of']['seq']}, head is {self._row.seq}"
+                )
+            elif found != self.truth.of(spec.name):
+                wrong.append(f"C5: at rest {spec.name}: {_difference(self.truth.of(spec.name), found)}")
+        return wrong
+
+    # ---- generations ---------------------------------------------------------------------------------------------
+
+    def generation(self) -> list[str]:
+        """C7: the served generation = the recompute up to its cut, and the master holds what the log held, byte by byte."""
+        campaign, wrong = self._campaign, []
+        current = campaign.stores.ledger.current()
+        truth = Truth(campaign.declaration)
+        for row in campaign.stores.ledger.rows(0, current.cut_seq):
+            places = [(p, o) for _, p, start, end in row.range.partitions() for o in range(start, end)]
+            truth.count([self.records[place] for place in places if place in self.records])
+        for spec in campaign.declaration.views:
+            answer = campaign.pipeline.view(spec.name, campaign.declaration.dataset, layer="batch")
+            if answer["meta"]["as_of"]["generation"] != current.gen:
+                wrong.append(
+                    f"C7: {spec.name}: generation {answer['meta']['as_of']['generation']} is served, not {current.gen}"
+                )
+            elif served(answer, campaign.declaration, spec.name) != truth.of(spec.name):
+                wrong.append(
+                    f"C7: {spec.name}: {_difference(truth.of(spec.name), served(answer, campaign.declaration, spec.name))}"
+                )
+        held = self._master()
+        wanted = {p: r.raw for p, r in self.records.items() if r.offset < current.cut[r.topic, r.partition]}
+        if held != Counter({(*p, raw): 1 for p, raw in wanted.items()}):
+            wrong.append(
+                f"C7: the master holds {sum(held.values())} records, the log {len(wanted)} up to the cut, or other bytes"
+            )
+        left = [
+            p
+            for folder in ("master", "views")
+            for p in (campaign.settings.warehouse_dir / folder / campaign.declaration.dataset).glob(".*")
+        ]
+        return wrong + [f"C8: left behind: {p}" for p in left]
+
+    def _master(self) -> Counter:
+        folder = self._campaign.settings.warehouse_dir / "master" / self._campaign.declaration.dataset
+        held: Counter = Counter()
+        for path in sorted(folder.glob("cut=*/**/*.parquet")):
+            table = pq.read_table(path, columns=["partition", "offset", "raw"])
+            held.update(zip(*(table.column(name).to_pylist() for name in ("partition", "offset", "raw")), strict=True))
+        return held
+
+
+def _difference(expected: dict, got: dict) -> str:
+    """Return the first place where two views differ, with both values."""
+    for place in sorted({*expected, *got}, key=str):
+        if expected.get(place) != got.get(place):
+            return f"at {place}: expected {expected.get(place)}, got {got.get(place)}"
+    return "nothing differs"
+
+
+def errors_in(log: str, explained: re.Pattern[str]) -> list[str]:
+    """Return the lines of a log that tell of an error nobody explains."""
+    return [line for line in _ERROR.findall(log) if not explained.search(line)]
