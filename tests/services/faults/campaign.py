@@ -77,7 +77,7 @@ class Campaign:
     seed : decides the load and every choice of the rows
     """
 
-    def __init__(self, stack: Settings, folder: Path, seed: int, rate_per_s: float = 60) -> None:
+    def __init__(self, stack: Settings, folder: Path, seed: int, rate_per_s: float = 40) -> None:
         text = (CHECKOUT / "datasets" / "landcover.yaml").read_text("utf-8")
         for old, new in (
             ("dataset: landcover", f"dataset: {DATASET}"),
