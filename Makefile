@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?=
 
-.PHONY: help setup forecast demo test why check down clean cql lock
+.PHONY: help setup forecast demo test why guards check down clean cql lock
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ test: setup ## every test: unit, model, Spark, the real stack, the browser
 
 why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
 	$(BIN)/python -m bench.why --seed $(or $(SEED),7)
+
+guards: $(STAMP) ## each guard taken out of a copy of the source: its test must fail; STACK=<home of a running stack> for all
+	$(BIN)/python -m tests.guards $(STACK)
 
 check: $(STAMP) ## lint, types, unit and model tests: what needs no service
 	$(BIN)/ruff check .

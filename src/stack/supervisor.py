@@ -16,6 +16,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
 
+from braid.adapters import failpoints
 from braid.errors import NotReady, StackError
 from braid.settings import MARK, Settings
 from stack.conf import LISTENER, forget, socket_path, write_conf
@@ -48,7 +49,7 @@ def start_daemon(settings: Settings) -> None:
         _own_folder(socket_path(settings).parent)
     done = subprocess.run(
         [str(settings.python), "-m", "supervisor.supervisord", "-c", str(settings.run / "supervisord.conf")],
-        env={**os.environ, "BRAID_HOME": str(settings.home), MARK: SUPERVISOR},
+        env={**_inherited(), "BRAID_HOME": str(settings.home), MARK: SUPERVISOR},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,6 +65,11 @@ def start_daemon(settings: Settings) -> None:
                 f"supervisord: no answer at {socket_path(settings)}; log: {settings.logs / 'supervisord.log'}"
             )
         time.sleep(0.05)
+
+
+def _inherited() -> dict[str, str]:
+    """Return our environment without failpoints: each program is told its own."""
+    return {name: value for name, value in os.environ.items() if name != failpoints.VARIABLE}
 
 
 class _Impatient(UnixStreamHTTPConnection):  # type: ignore[misc]  # supervisor ships no types

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -72,6 +73,30 @@ def test_a_killed_program_comes_back_by_itself(here: Settings):
     before = pid_of(here, "one")
     os.kill(before, signal.SIGKILL)
     eventually(lambda: pid_of(here, "one") not in {0, before}, "another pid")
+
+
+FAILS = """
+import time
+from braid.adapters import environment, failpoints
+failpoints.arm(environment.load())
+failpoints.hit("batch.views")
+print("through", flush=True)
+while True: time.sleep(0.1)
+"""
+
+
+def test_a_program_killed_at_a_failpoint_comes_back_and_through_and_others_hear_nothing(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BRAID_FAILPOINT", "batch.views:kill9")
+    settings = replace(here, failpoints="batch.views:kill9")
+    source = {"PYTHONPATH": str(here.root / "src")}
+    told = "import os\nprint('told', os.environ.get('BRAID_FAILPOINT'), flush=True)\n" + FOREVER
+    started(settings, python("batch-one", FAILS, env=source), python("other", told))
+    logs = [here.logs / name for name in ("batch-one.log", "other.log")]
+    eventually(lambda: all(log.exists() and log.read_text() for log in logs), "both speak")
+    assert [log.read_text() for log in logs] == ["through\n", "told None\n"]
+    assert (here.run / "failpoints" / "batch.views:kill9").exists()
 
 
 def test_a_program_that_dies_again_and_again_is_given_up_and_status_says_why(here: Settings):
