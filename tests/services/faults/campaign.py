@@ -52,6 +52,7 @@ class Tally:
     answers: int = 0
     wrong: list[str] = field(default_factory=list)
     events: dict = field(default_factory=dict)
+    producer_copies: int = 0
 
     def line(self) -> str:
         """Return the run in one line."""
@@ -101,11 +102,13 @@ class Campaign:
         partitions = len(self.pipeline.ends(DATASET))
         self.load = Load(self.settings.kafka_bootstrap, self.declaration, seed, partitions, rate_per_s)
         self.recorder = Recorder(self.pipeline, DATASET)
+        self.healed_s: list[float] = []  # of this row: from a fault to the next micro-batch
+        self._broken_s = 0.0
         self.checks = Checks(self)
-        self.producer_copies = 0
 
     def _programs(self, chosen: Settings) -> list:
-        return [*services(chosen), *(p for p in layers(chosen, [DATASET]) if not p.name.startswith("batch-"))]
+        # the services as they run: of another root they would be started anew
+        return [*services(self._stack), *(p for p in layers(chosen, [DATASET]) if not p.name.startswith("batch-"))]
 
     def close(self) -> None:
         """Stop what this campaign has started; the services stay."""
@@ -124,7 +127,7 @@ class Campaign:
 
         Parameters
         ----------
-        allowed : HTTP failures that this row explains: `cut` (no connection), `5xx`
+        allowed : what this row explains: `cut` (no connection), `503`, `back` (an older as_of)
         """
         began = time.monotonic()
         self.load.go()
@@ -137,7 +140,8 @@ class Campaign:
         self.rested()
         found = self.checks.after(name, allowed)
         self.tally.events = self.load.counts()
-        told = {"row": name, "moment": moment, "seconds": round(time.monotonic() - began, 1),
+        healed, self.healed_s = self.healed_s, []
+        told = {"row": name, "moment": moment, "seconds": round(time.monotonic() - began, 1), "healed_s": healed,
                 "of them checking": round(time.monotonic() - broke, 1), **found}  # fmt: skip
         self.tally.rows.append(told)
         self.tally.answers += found["answers"]
@@ -199,8 +203,9 @@ class Campaign:
             self.hit(entry.rsplit(":", 1)[0] if entry.count(":") == 2 else entry)
 
     def hit(self, what: str) -> None:
-        """Count a kill or another fault by name."""
+        """Count a kill or another fault by name; it happened just now."""
         self.tally.kills[what] += 1
+        self._broken_s = time.monotonic()
 
     # ---- processes -----------------------------------------------------------------------------------------------
 
@@ -243,10 +248,21 @@ class Campaign:
                 self.hit(f"given up and started by hand: {name.split('-')[0]}")
 
     def streaming(self, patience_s: float = PATIENCE_S) -> None:
-        """Wait until the stream runs again."""
-        seq = self.seq()
+        """Wait until the load is counted again; note how long after the fault that was."""
+        seq, broken_s = self.seq(), self._broken_s
         self.load.go()
-        self.eventually("the stream goes on", lambda: (self.revive(), self.seq() > seq)[1], patience_s)
+
+        def goes_on() -> bool:
+            self.revive()
+            return self.seq() > seq
+
+        self.eventually("the stream goes on", goes_on, patience_s)
+        self.healed_s.append(round(time.monotonic() - broken_s, 1))
+
+    def answered(self, what: str, ask: Callable[[Any], bool], patience_s: float = PATIENCE_S) -> None:
+        """Wait until some answer recorded from now on is as `ask` wants it."""
+        begin = time.monotonic()
+        self.eventually(what, lambda: any(a.at_s >= begin and ask(a) for a in list(self.recorder.answers)), patience_s)
 
     def orphans(self) -> list[str]:
         """Return the processes of this home that are no descendants of its supervisor."""

