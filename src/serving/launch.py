@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from braid.adapters import environment
+from braid.adapters import environment, failpoints
 from braid.adapters.keys import KeyFile
 from braid.errors import BraidError, SettingsError, UsageError
 from braid.settings import LOOPBACK, Settings
@@ -65,7 +65,7 @@ def command(settings: Settings, options: argparse.Namespace) -> list[str]:
     Raises
     ------
     SettingsError
-        The ports have not been chosen yet.
+        The ports have not been chosen yet, or it would listen beyond loopback with failpoints set.
     UsageError
         It would listen beyond loopback without a key, or without TLS.
     """
@@ -73,6 +73,7 @@ def command(settings: Settings, options: argparse.Namespace) -> list[str]:
     if not (ports.api and ports.dashboard):
         raise SettingsError("BRAID_PORTS=free: expected ports that were chosen, got none yet; run `braid up` first")
     address = _address(options.listen)
+    failpoints.check(settings.failpoints, [str(address)])
     beyond = not address.is_loopback
     keyed = beyond or options.require_keys
     _check_tls(options, beyond)

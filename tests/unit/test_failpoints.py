@@ -41,7 +41,7 @@ def test_a_variable_that_cannot_be_meant_is_refused_by_every_command(text: str, 
 @pytest.mark.parametrize("host", ["10.0.0.1", "kafka.example:9092", "[2001:db8::1]:9092", "::"])
 def test_beyond_loopback_the_variable_is_refused(host: str) -> None:
     check("speed.put:kill9", ["127.0.0.1:9092", "localhost", "::1", "[::1]:9042"])
-    with pytest.raises(SettingsError, match="expected stores on loopback only, got "):
+    with pytest.raises(SettingsError, match="expected every address on loopback, got "):
         check("speed.put:kill9", ["127.0.0.1", host])
     check("", [host])
 
@@ -52,6 +52,14 @@ def test_the_producer_refuses_failpoints_for_another_broker(tmp_path: Path) -> N
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "got 192.0.2.1:9092" in done.stderr
+
+
+def test_an_api_beyond_loopback_refuses_failpoints(tmp_path: Path) -> None:
+    command = [sys.executable, str(SRC / "serving" / "app.py"), "--listen", "192.0.2.7", "--behind-tls-proxy"]
+    environ = names(BRAID_HOME=str(tmp_path), BRAID_FAILPOINT="serving.tail:kill9")
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "expected every address on loopback, got 192.0.2.7" in done.stderr
 
 
 def test_several_entries_are_read_as_they_were_written() -> None:

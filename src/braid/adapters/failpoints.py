@@ -129,19 +129,19 @@ def check(text: str, hosts: Iterable[str]) -> None:
 
     Parameters
     ----------
-    hosts : the addresses of every store and broker that is used, with or without a port
+    hosts : the addresses of every store that is used, or that is listened on, with or without a port
 
     Raises
     ------
     SettingsError
-        It cannot be read, or a store lies beyond loopback.
+        It cannot be read, or an address lies beyond loopback.
     """
     if not text:
         return
     beyond = [host for host in hosts if not _loopback(host)]
     if beyond:
         raise SettingsError(
-            f"{VARIABLE}: expected stores on loopback only, got {beyond[0]}; failpoints destroy processes: unset it"
+            f"{VARIABLE}: expected every address on loopback, got {beyond[0]}; failpoints destroy processes: unset it"
         )
     if text.startswith("@") and not Path(text[1:]).is_absolute():
         raise SettingsError(f"{VARIABLE}: expected the whole path of a file after @, got {text!r}")
