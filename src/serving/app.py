@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request, send_from_directory
 from flask_compress import Compress
 
 from braid.settings import Settings
-from serving import guard, launch, logs, problems, routes
+from serving import guard, launch, logs, metrics, problems, routes
 from serving.guard import Access
 from serving.problems import Problem
 from serving.service import Service
@@ -52,6 +52,7 @@ def create_app(settings: Settings, service: Service, access: Access | None = Non
     app.config["COMPRESS_MIMETYPES"] = [*COMPRESSED]
     app.extensions["braid"] = service
     problems.install(app)
+    metrics.install(app, service)
     app.register_blueprint(routes.blueprint(service, secured=access.keys is not None))
     _dashboard(app, settings.root / "dashboard", settings.web_dir, settings.root / "data" / "ATTRIBUTION.md")
     # what is installed last sees the response first

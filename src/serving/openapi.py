@@ -100,6 +100,12 @@ def _fixed() -> dict[str, Schema]:
     return {
         "/api/v1/datasets": _plain("What is declared", data),
         "/api/v1/status": _plain("How far every dataset has come", status),
+        "/metrics": {
+            "summary": "The status, and how requests were answered, for Prometheus",
+            "tags": ["Braid"],
+            "responses": {"200": {"description": "metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+            | {str(s): _problem(s) for s in _ALWAYS if s != 406},
+        },
         "/openapi.json": _plain("This document", any_object),
         "/healthz": _plain("The process lives", any_object),
         "/readyz": _plain("Each part, when it last answered", ready, also={"503": _json("a part does not answer", ready)}),

@@ -89,7 +89,10 @@ MISSING = {
         "reason": TEXT,
         "from_seq": COUNT,
         "through_seq": COUNT,
-        "offsets": {"type": "object", "additionalProperties": {"type": "array", "items": COUNT}},
+        "offsets": {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": ["integer", "null"]}},
+        },
     },
     "required": ["what", "reason"],
 }

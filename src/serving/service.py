@@ -13,6 +13,7 @@ from braid.declaration import Declaration
 from braid.errors import Gap
 from braid.ledger import Offsets, check_log
 from braid.ports import Clock
+from serving import vitals
 from serving.answers import Covered
 from serving.cursors import Cursor, Pins
 from serving.follower import Follower, Stores
@@ -21,6 +22,7 @@ from serving.params import Query
 from serving.problems import NotFound, Problem, Unavailable
 from serving.snapshot import Snapshot, What
 from serving.tail import Missing
+from serving.vitals import Rates
 from serving.watch import Contact, Watch
 
 ENDS_EVERY_S = 1.0
@@ -40,12 +42,14 @@ class Dataset:
     stores : opens ledger, fragments, alerts and generations; raises StoreUnavailable as long as it cannot
     ends : asks the broker for the end offsets of the dataset's topics
     held : asks it for what it still holds: the earliest offsets, and the ids of the topics
+    jobs : what the heartbeats of its jobs say, by `speed` and `batch`; None for one that does not run
     """
 
     declaration: Declaration
     stores: Callable[[], Stores]
     ends: Callable[[], Offsets]
     held: Callable[[], HeldLog] | None = None
+    jobs: Callable[[], Mapping[str, Mapping[str, Any] | None]] = dict
 
 
 @dataclass(slots=True)
@@ -88,6 +92,8 @@ class Service:
         self.history = History()
         self.followers = {name: Follower(d.declaration, d.stores, clock, monotonic) for name, d in datasets.items()}
         self._waiting = {name: Waiting() for name in datasets}
+        self._rates = {name: Rates() for name in datasets}
+        self._jobs = {name: d.jobs for name, d in datasets.items()}
         self.ends = {
             name: Watch("kafka", self._sampled(name, d.ends), ENDS_EVERY_S, clock, monotonic)
             for name, d in datasets.items()
@@ -121,6 +127,8 @@ class Service:
 
     def _sampled(self, name: str, ends: Callable[[], Offsets]) -> Callable[[], Offsets]:
         def ask() -> Offsets:
+            newest = self.followers[name].newest
+            self._rates[name].add(self._monotonic(), newest[1] if newest else None)
             found = ends()
             self._waiting[name].add(self.clock.now_us(), found)
             return found
@@ -268,7 +276,9 @@ class Service:
         )
         served = follower.snapshot
         fresh = {"freshness_s": None if served is None else round(self.freshness_s(served), 3)}
-        found = status.report(facts) | fresh | {"serving": self._serving(served)}
+        more = vitals.report(facts.now_us, head, current, self._jobs[dataset]())
+        found = status.report(facts) | fresh | {"throughput": self._rates[dataset].report()} | more
+        found |= {"serving": self._serving(served)}
         if served is None:
             why, command = self.reason(follower)
             found |= {"reason": why, "next": command}

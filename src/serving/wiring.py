@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flask import Flask
 
-from braid.adapters import cassandra, hive
+from braid.adapters import cassandra, heartbeat, hive
 from braid.adapters.cassandra import Cassandra
 from braid.adapters.cassandra.session import NoAnswer
 from braid.adapters.clock import SystemClock
@@ -89,4 +89,7 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
         topics = topics_of(declaration.topics)
         return watched.get().earliest(topics), watched.get().topic_ids(topics)
 
-    return Dataset(declaration, stores, ends, held)
+    def jobs() -> dict[str, dict[str, Any] | None]:
+        return {job: heartbeat.said(settings.heartbeat(f"{job}-{declaration.dataset}")) for job in ("speed", "batch")}
+
+    return Dataset(declaration, stores, ends, held, jobs)

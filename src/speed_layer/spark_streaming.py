@@ -133,7 +133,7 @@ def _stream(
             stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
             committed = _Committed(log, f"braid-{declaration.dataset}")
             stream.run(
-                spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed,
+                spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed, measured=heart.measured,
                 trigger=options.trigger, max_offsets=options.max_offsets,
             )  # fmt: skip
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -47,6 +47,7 @@ def run(
     trigger: str = "0 seconds",
     max_offsets: int = MAX_OFFSETS,
     committed: Callable[[LedgerRow, float], None] = lambda _row, _seconds: None,
+    measured: Callable[[int, Mapping[str, float]], None] = lambda _seq, _seconds: None,
 ) -> None:
     """Run the stream until `stop` is set.
 
@@ -57,6 +58,7 @@ def run(
     stop : Event, set by a signal: the query is stopped and the function returns
     beat : called with each stage of a micro-batch, and twice a second while none runs: the job's heartbeat
     committed : called with the new head and the seconds its micro-batch took
+    measured : called with the seq of a committed micro-batch and the seconds of each of its stages
 
     Raises
     ------
@@ -70,9 +72,12 @@ def run(
 
     def micro_batch(frame: DataFrame, batch: int) -> None:
         began, before = time.monotonic(), driver.head.seq
+        spent, last = dict[str, float](), began
         running.set()
         try:
             for stage in microbatch.steps(driver, StreamSource(path, batch, frame)):
+                spent[stage] = spent.get(stage, 0.0) + time.monotonic() - last
+                last = time.monotonic()
                 beat(stage)
                 failpoints.hit(f"speed.{stage}")
         except BaseException as error:
@@ -81,6 +86,7 @@ def run(
         finally:
             running.clear()
         if driver.head.seq != before:
+            measured(driver.head.seq, spent)
             committed(driver.head, time.monotonic() - began)
 
     topics = [t.name for t in driver.declaration.topics]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -22,19 +24,35 @@ class Heartbeat:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._measured: dict[str, Any] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def beat(self, stage: str) -> None:
         """Say what the job does now."""
         aside = self._path.with_suffix(".new")
-        aside.write_text(json.dumps({"pid": os.getpid(), "stage": stage, "at_us": time.time_ns() // 1000}), "utf-8")
+        said = {"pid": os.getpid(), "stage": stage, "at_us": time.time_ns() // 1000} | self._measured
+        aside.write_text(json.dumps(said), "utf-8")
         aside.replace(self._path)
+
+    def measured(self, seq: int, seconds: Mapping[str, float]) -> None:
+        """Let the next beats carry how long each stage of the newest committed micro-batch took, in seconds."""
+        phases = {name: round(took, 6) for name, took in seconds.items()}
+        self._measured = {"micro_batch": {"seq": seq, "seconds": round(sum(seconds.values()), 6), "phases": phases}}
+
+
+def said(path: Path) -> dict[str, Any] | None:
+    """Return what the living job says: pid, stage, at_us, and `micro_batch` when it measured one.
+
+    None when there is no file, or its writer is gone.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return found if psutil.pid_exists(int(found["pid"])) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def stage(path: Path) -> str | None:
     """Return what the living job says it does; None when there is no file, or its writer is gone."""
-    try:
-        said = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return str(said["stage"]) if psutil.pid_exists(int(said["pid"])) else None
+    found = said(path)
+    return str(found["stage"]) if found else None
