@@ -35,6 +35,20 @@ def killed(c: Campaign, moment: str) -> None:
     whole(c)
 
 
+def killed_everywhere(c: Campaign, moment: str) -> None:
+    """F9: one run after another is killed, each at another place; what they all leave behind the last one masters."""
+    c.load.pause()
+    places = list(STEPS)
+    c.random.shuffle(places)
+    for place in places:
+        done = c.batch(f"batch.{place}:kill9", "--force")
+        assert c.fired(f"batch.{place}:kill9") and done.returncode == -signal.SIGKILL, (place, done.stderr[-1000:])
+        c.hit(f"batch.{place}:kill9")
+    again = c.batch("", "--force")
+    assert again.returncode == 0, again.stderr[-1000:]
+    whole(c)
+
+
 def whole(c: Campaign) -> None:
     """C7 and C8 of the generation that is served now."""
     gen = c.stores.ledger.current().gen

@@ -52,6 +52,7 @@ class Tally:
     answers: int = 0
     wrong: list[str] = field(default_factory=list)
     events: dict = field(default_factory=dict)
+    seconds: int = 0
     producer_copies: int = 0
 
     def line(self) -> str:
@@ -104,6 +105,7 @@ class Campaign:
         self.recorder = Recorder(self.pipeline, DATASET)
         self.healed_s: list[float] = []  # of this row: from a fault to the next micro-batch
         self._broken_s = 0.0
+        self.log_bytes = 0  # of the stream's log, before this row
         self.checks = Checks(self)
 
     def _programs(self, chosen: Settings) -> list:
@@ -130,6 +132,8 @@ class Campaign:
         allowed : what this row explains: `cut` (no connection), `503`, `back` (an older as_of)
         """
         began = time.monotonic()
+        log = self.settings.logs / f"{SPEED}.log"
+        self.log_bytes = len(log.read_text("utf-8", "replace")) if log.exists() else 0
         self.load.go()
         self.flows()
         try:

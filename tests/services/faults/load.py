@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka import EventProducer, KafkaLog
 from braid.declaration import Declaration
 from braid.errors import StoreUnavailable
 
@@ -37,6 +37,7 @@ class Sent:
     kind: str
     raw: bytes
     delivery: Any
+    topic_id: str
     place: tuple[int, int] | None = None  # partition and offset, once acknowledged
     unknown: bool = False
 
@@ -48,6 +49,10 @@ class Load:
     ----------
     partitions : of the topic
     rate_per_s : events a second
+
+    Attributes
+    ----------
+    topic_id : of the topic as it is now; a row that creates the topic again sets another
     """
 
     def __init__(self, bootstrap: str, declaration: Declaration, seed: int, partitions: int, rate_per_s: float) -> None:
@@ -60,8 +65,10 @@ class Load:
         self._seed = seed
         self._partitions = partitions
         self._pool: list[dict] = []  # events that copies are made of: some of all, however old
-        self._settled = 0
+        self.settled = 0  # events whose outcome is known
         self._producer = EventProducer(bootstrap)
+        with KafkaLog(bootstrap) as log:
+            self.topic_id = log.topic_ids([self.topic])[self.topic]
         self._going, self._ended = threading.Event(), threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
@@ -80,7 +87,7 @@ class Load:
         assert self._idle.wait(patience_s), "the load did not pause"
         until = time.monotonic() + patience_s
         while self._settle() < len(self.sent):
-            assert time.monotonic() < until, f"{len(self.sent) - self._settled} events have no outcome"
+            assert time.monotonic() < until, f"{len(self.sent) - self.settled} events have no outcome"
             time.sleep(0.02)
 
     def close(self) -> None:
@@ -89,6 +96,13 @@ class Load:
         self._ended.set()
         self._thread.join(30)
         self._producer.close(5)
+
+    def renew(self) -> None:
+        """Follow a topic that was created again: a producer of its own, and the topic's new id."""
+        self._producer.close(5)
+        self._producer = EventProducer(self._bootstrap)
+        with KafkaLog(self._bootstrap) as log:
+            self.topic_id = log.topic_ids([self.topic])[self.topic]
 
     def counts(self) -> dict[str, int]:
         """Return how many were sent, acknowledged, and are unknown, and how many of each kind."""
@@ -118,21 +132,23 @@ class Load:
         # copies without a key, as a hand or another client would send them, may lie in another partition
         partition = self._random.randrange(self._partitions) if key is None else None
         try:
-            self.sent.append(Sent(number, kind, raw, self._producer.send(self.topic, key, raw, partition)))
+            self.sent.append(
+                Sent(number, kind, raw, self._producer.send(self.topic, key, raw, partition), self.topic_id)
+            )
         except StoreUnavailable:
             time.sleep(0.2)  # not handed over: it has no number
 
     def _settle(self) -> int:
         """Note the outcome of the oldest events; return how many are known."""
-        while self._settled < len(self.sent) and self.sent[self._settled].delivery.is_done:
-            one = self.sent[self._settled]
+        while self.settled < len(self.sent) and self.sent[self.settled].delivery.is_done:
+            one = self.sent[self.settled]
             if one.delivery.exception is None:
                 one.place = (one.delivery.value.partition, one.delivery.value.offset)
             else:
                 one.unknown = True
             one.delivery = None
-            self._settled += 1
-        return self._settled
+            self.settled += 1
+        return self.settled
 
     # ---- events --------------------------------------------------------------------------------------------------
 

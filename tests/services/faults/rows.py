@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.services.faults import batch_rows, serving_rows, store_rows, stream_rows
+from tests.services.faults import batch_rows, gap_rows, serving_rows, store_rows, stream_rows
 from tests.services.faults.campaign import Campaign
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its moments, of which `make test` takes one among the first `brief` (0: among all).
+    """One row.
 
-    `allowed` says what else may be seen: `cut` connections, HTTP `503`, an as_of that goes `back`.
+    Attributes
+    ----------
+    moments : of which `make test` takes one, by the seed
+    run : breaks the campaign at a moment
+    allowed : what else may be seen: `cut` connections, HTTP `503`, an as_of that goes `back`
+    campaign : the moments that `make faults` takes, all of them (default: the same)
     """
 
     name: str
@@ -26,11 +31,14 @@ class Row:
     moments: tuple[str, ...]
     run: Callable[[Campaign, str], None]
     allowed: str = ""
-    brief: int = 0
+    campaign: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "campaign", self.campaign or self.moments)
 
     def moment(self, seed: int) -> str:
         """Return the moment that `make test` takes with a seed."""
-        return self.moments[seed % (self.brief or len(self.moments))]
+        return self.moments[seed % len(self.moments)]
 
 
 def _of(places: tuple[str, ...], action: str) -> tuple[str, ...]:
@@ -40,28 +48,29 @@ def _of(places: tuple[str, ...], action: str) -> tuple[str, ...]:
 ROWS = (
     Row("F1", "kill -9 producer, resume", ("acked", "sent", "before_send", "mid_file"), serving_rows.producer_killed),
     Row("F12", "kill -9 the API, its worker, often asked", ("api", "worker", "tail"), serving_rows.api_killed, "cut 503"),
-    Row(
-        "F4", "kill -9 Spark driver; an error in it, the process living on",
-        (*_of(stream_rows.STEPS, "kill9"), *_of((*stream_rows.STEPS, *stream_rows.STARTS), "raise"), "ledger:unknown",
-         *_of(stream_rows.STARTS, "kill9")),
-        stream_rows.killed, brief=10,
-    ),
-    Row("F4 alive", "an error in the driver, the process living on", (*_of(stream_rows.STEPS, "raise"), "ledger:unknown"),
-        stream_rows.killed),
+    Row("F4", "kill -9 Spark driver", _of(stream_rows.STEPS, "kill9"), stream_rows.killed,
+        campaign=_of((*stream_rows.STEPS, *stream_rows.STARTS), "kill9")),
+    Row("F4 alive", "an error in the driver, the process living on",
+        (*_of((*stream_rows.STEPS, *stream_rows.STARTS), "raise"), "ledger:unknown"), stream_rows.killed),
     Row("F5", "the checkpoint lost or damaged while the driver is down",
         ("commits", "offsets", "offsets:empty", "commits:empty", "all"), stream_rows.checkpoint),
-    Row("F9", "kill -9 batch job", (*_of(batch_rows.STEPS, "kill9"), "cas:unknown", "audited:raise"), batch_rows.killed),
-    Row("F11", "a byte flipped, a file deleted: of the served generation, of the master", ("flip", "delete", "master"),
-        batch_rows.damaged, "cut 503 back"),
     Row("F6", "two drivers", ("fragments", "alerts", "ledger", "committed", "projected"), stream_rows.two_drivers),
-    Row("F2", "kill -9 Kafka", ("load", "idle", "twice"), store_rows.kafka_killed),
-    Row("F3", "SIGSTOP Kafka", ("8", "40"), store_rows.kafka_stopped, brief=1),
-    Row("F7", "kill -9 Cassandra", ("fragments", "ledger", "any"), store_rows.cassandra_killed),
-    Row("F8", "SIGSTOP Cassandra", ("12", "30"), store_rows.cassandra_stopped, brief=1),
-    Row("F24", "a soak of faults at random", ("20", "120"), serving_rows.soak, "cut 503", brief=1),
     Row("F20", "another declaration in the file, a micro-batch cut short", ("narrower", "coarser"), stream_rows.changed_file),
+    Row("F2", "kill -9 Kafka", ("load", "idle", "twice"), store_rows.kafka_killed),
+    Row("F3", "SIGSTOP Kafka", ("8",), store_rows.kafka_stopped, campaign=("40",)),
+    Row("F7", "kill -9 Cassandra", ("fragments", "ledger", "any"), store_rows.cassandra_killed),
+    Row("F8", "SIGSTOP Cassandra", ("12",), store_rows.cassandra_stopped, campaign=("30",)),
+    Row("F24", "a soak of faults at random", ("20",), serving_rows.soak, "cut 503", ("120",)),
+    Row("F9", "kill -9 batch job", _of(batch_rows.STEPS, "kill9"), batch_rows.killed,
+        campaign=("cas:unknown", "audited:raise")),
+    Row("F9 everywhere", "kill -9 one batch job after another, at each place", ("all",), batch_rows.killed_everywhere),
     Row("F10", "two batch jobs; a batch while the driver restarts", ("audited", "driver restarts", "partition_added"),
         batch_rows.two_jobs),
+    Row("F11", "a byte flipped, a file deleted: of the served generation, of the master", ("flip", "delete", "master"),
+        batch_rows.damaged, "cut 503 back"),
     Row("F12 loading", "kill -9 the API during a publication", ("loading",), serving_rows.api_killed_while_loading, "cut 503"),
+    Row("F19", "fragments expired before a batch covered them", ("expired",), gap_rows.fragments_expired, "cut 503 back"),
     Row("F15", "kill -9 of everything within a second", ("five", "supervisor too"), store_rows.all_killed, "cut 503"),
+    Row("F18", "records deleted before they were counted", ("past head",), gap_rows.retention),
+    Row("F17", "the topic created again; partitions added", ("created again", "partitions"), gap_rows.topic_changed),
 )  # fmt: skip

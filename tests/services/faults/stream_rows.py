@@ -21,13 +21,15 @@ def killed(c: Campaign, moment: str) -> None:
     place, _, action = moment.partition(":")
     entry = f"speed.{place}:{action}"
     pid = c.pid(SPEED)
-    if place in STARTS:  # a first death leads there
-        first = "speed.committed:kill9" if place == "catchup" else "speed.folded:kill9"
+    if place in STARTS:  # a first death leads there: of the process, or of what it knows
+        first = f"speed.{'committed' if place == 'catchup' else 'folded'}:{action}"
         c.arm(first, entry)
         c.fires(first)
         if place == "rebuild":
-            flip(c.settings.home / "speed" / DATASET / "seen-ids.lmdb" / "data.mdb")
-        pid = c.replaced(SPEED, pid)
+            with (c.settings.home / "speed" / DATASET / "seen-ids.lmdb" / "data.mdb").open("r+b") as file:
+                file.write(b"\xff" * 8192)  # both of its first pages
+        if action == "kill9":
+            pid = c.replaced(SPEED, pid)
     else:
         c.arm(entry)
     c.fires(entry)

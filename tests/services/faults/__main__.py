@@ -1,0 +1,96 @@
+"""`make faults`: every row and moment of the matrix in an order of chance, on a stack of its own, for some minutes.
+
+It goes on from row to row until the time is over, and fails when an answer was wrong, an acknowledged event was lost or
+counted twice, or a failpoint of the list was never hit. The same seed gives the same rows, moments and events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from braid.adapters.environment import load
+from braid.adapters.failpoints import NAMES
+from stack.up import down, up
+from tests.services.faults.campaign import Campaign
+from tests.services.faults.rows import ROWS, Row
+from tests.stack_fixture import names
+
+
+def main() -> int:
+    """Run a campaign; return 0 when nothing was wrong and every failpoint was hit."""
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("--seed", type=int, default=None, help="repeat a run (default: one of chance, printed)")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, default=300, help="events a second")
+    parser.add_argument("--rows", default="", help="only these, separated by commas: F4,F7")
+    parser.add_argument("--report", type=Path, default=Path("faults.json"))
+    options = parser.parse_args()
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    folder = Path(tempfile.mkdtemp(prefix="braid-faults-"))
+    sys.stdout.write(f"faults: seed {seed}, {options.minutes:g} minutes, {options.rate:g} events/s, home {folder}\n")
+    settings = load(names(BRAID_HOME=str(folder / "home"), BRAID_PORTS="free"))
+    failed = ""
+    try:
+        settings = up(settings, say=print)
+        campaign = Campaign(settings, folder, seed, options.rate)
+        try:
+            failed = _run(campaign, options.minutes, options.rows)
+        finally:
+            campaign.close()
+            campaign.tally.write(options.report)
+    finally:
+        down(settings)
+    return _told(campaign, failed, options, folder)
+
+
+def _run(campaign: Campaign, minutes: float, wanted: str) -> str:
+    """Run rows until the time is over; return why it ended before, or nothing."""
+    began = time.monotonic()
+    for row, moment in order(campaign.tally.seed, wanted):
+        if time.monotonic() - began > minutes * 60:
+            break
+        try:
+            campaign.row(row.name, moment, row.run, row.allowed)
+        except Exception:  # noqa: BLE001 - whatever it is, the report says it and the seed
+            return f"{row.name} {moment}: {traceback.format_exc()}"
+        finally:
+            campaign.tally.seconds = round(time.monotonic() - began)
+    return ""
+
+
+def order(seed: int, wanted: str = "") -> list[tuple[Row, str]]:
+    """Return rows and moments for hours: all of them in an order of chance, again and again."""
+    chosen = [row for row in ROWS if not wanted or row.name in wanted.split(",")]
+    chance, found = random.Random(f"order {seed}"), []
+    for _ in range(20):
+        once = [(row, moment) for row in chosen for moment in row.campaign]
+        chance.shuffle(once)
+        found += once
+    return found
+
+
+def _told(campaign: Campaign, failed: str, options: argparse.Namespace, folder: Path) -> int:
+    tally = campaign.tally
+    hits = {name: sum(n for entry, n in tally.kills.items() if entry.split(":")[0] == name) for name in NAMES}
+    never = [name for name, n in hits.items() if not n] if not options.rows else []
+    sys.stdout.write(f"faults: {tally.seconds} s; {tally.line()}\nfaults: report {options.report}\n")
+    if failed:
+        sys.stdout.write(f"faults: FAILED; repeat it with SEED={tally.seed}; home kept: {folder}\n{failed}\n")
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    if never:
+        sys.stdout.write(f"faults: never hit: {', '.join(never)}; give it more MINUTES\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
