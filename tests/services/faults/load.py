@@ -1,32 +1,22 @@
-"""A seeded load: new, late, future and malformed events and copies, and what became of each.
+"""A load of seeded events, and what became of each.
 
-Everything about event number n is a function of the seed and n; only how fast they go is a matter of the machine. An
-acknowledged event is kept with the place that the broker gave it. One that failed may have arrived all the same: it is
+Only how fast they go is a matter of the machine. An acknowledged event is kept with the place that the broker gave it. One that failed may have arrived all the same: it is
 `unknown`, and the log is asked afterwards.
 """
 
 from __future__ import annotations
 
-import json
-import random
 import threading
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from braid.adapters.kafka import EventProducer, KafkaLog
 from braid.declaration import Declaration
 from braid.errors import StoreUnavailable
+from tests.services.faults.events import KINDS, Events
 
-BEGIN = datetime(2026, 5, 1, tzinfo=UTC)
-STEP = timedelta(milliseconds=700)
 MOST_WAITING = 20_000
-KINDS = ("fresh", "late", "copy", "altered copy", "malformed", "future")
-WEIGHTS = (62, 10, 12, 4, 8, 4)
-MALFORMED = (
-    "", "{", "[1, 2]", "\xff\xfe", '{"image_id": 7}', '{"image_id": "x", "ndvi_mean": 1e-1, "_bad": 1}', "NaN",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -59,12 +49,8 @@ class Load:
         self.topic = declaration.topics[0].name
         self.rate_per_s = rate_per_s
         self.sent: list[Sent] = []
-        self._classes = list(declaration.topics[0].fields["class_name"].values or ())
+        self._events = Events(declaration, seed, partitions)
         self._bootstrap = bootstrap
-        self._random = random.Random(f"load {seed}")
-        self._seed = seed
-        self._partitions = partitions
-        self._pool: list[dict] = []  # events that copies are made of: some of all, however old
         self.settled = 0  # events whose outcome is known
         self._producer = EventProducer(bootstrap)
         with KafkaLog(bootstrap) as log:
@@ -127,16 +113,15 @@ class Load:
             time.sleep(tick_s)
 
     def _send(self) -> None:
-        number = len(self.sent)
-        kind, raw, key = self._event(number)
-        # copies without a key, as a hand or another client would send them, may lie in another partition
-        partition = self._random.randrange(self._partitions) if key is None else None
-        try:
-            self.sent.append(
-                Sent(number, kind, raw, self._producer.send(self.topic, key, raw, partition), self.topic_id)
-            )
-        except StoreUnavailable:
-            time.sleep(0.2)  # not handed over: it has no number
+        event = self._events.next(len(self.sent))
+        delivery = None
+        while delivery is None and not self._ended.is_set():
+            try:
+                delivery = self._producer.send(self.topic, event.key, event.raw, event.partition)
+            except StoreUnavailable:
+                time.sleep(0.2)  # not handed over: nobody has it
+        if delivery is not None:
+            self.sent.append(Sent(len(self.sent), event.kind, event.raw, delivery, self.topic_id))
 
     def _settle(self) -> int:
         """Note the outcome of the oldest events; return how many are known."""
@@ -149,51 +134,3 @@ class Load:
             one.delivery = None
             self.settled += 1
         return self.settled
-
-    # ---- events --------------------------------------------------------------------------------------------------
-
-    def _event(self, number: int) -> tuple[str, bytes, bytes | None]:
-        pick = self._random
-        kind = pick.choices(KINDS, WEIGHTS)[0]
-        if kind == "malformed":
-            text = pick.choice(MALFORMED)
-            return kind, text.encode("latin-1") + (f" {number}".encode() if text else b""), None
-        if kind.endswith("copy") and self._pool:
-            event = dict(pick.choice(self._pool))
-            if kind == "altered copy":
-                event["ndvi_mean"] = round(pick.uniform(-1, 1), 6)
-            key = None if pick.random() < 0.5 else f"{event['image_id']}|{event['timestamp']}".encode()
-            return kind, _raw(event), key
-        if kind.endswith("copy"):
-            kind = "fresh"
-        event = self._fresh(number, kind)
-        if kind == "future":
-            return kind, _raw(event), None
-        if len(self._pool) < 4000:
-            self._pool.append(event)
-        else:
-            self._pool[pick.randrange(4000)] = event
-        return kind, _raw(event), f"{event['image_id']}|{event['timestamp']}".encode()
-
-    def _fresh(self, number: int, kind: str) -> dict:
-        pick = self._random
-        at = BEGIN + number * STEP
-        if kind == "late":
-            at -= timedelta(hours=pick.choice((1, 6, 30, 24 * 30)), seconds=pick.randrange(60))
-        if kind == "future":
-            at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
-        lo, mid, hi = sorted(round(pick.uniform(-1, 1), 6) for _ in range(3))
-        event = {
-            "image_id": f"s{self._seed}-{number}", "class_name": pick.choice(self._classes),
-            "timestamp": at.isoformat().replace("+00:00", "Z"), "ndvi_mean": mid, "ndvi_std": round(pick.random(), 6),
-            "ndvi_min": lo, "ndvi_max": hi,
-        }  # fmt: skip
-        if kind == "future":
-            event["_bad"] = 1  # the oracle passes it over
-        return event
-
-
-def _raw(event: dict) -> bytes:
-    # numbers in plain digits: an exponent would make a dead letter
-    plain = {k: f"{v:.6f}" if isinstance(v, float) else json.dumps(v) for k, v in event.items()}
-    return ("{" + ", ".join(f'"{k}": {v}' for k, v in plain.items()) + "}").encode()
