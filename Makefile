@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?=
 
-.PHONY: help setup forecast demo test why guards check down clean cql lock
+.PHONY: help setup forecast demo test why faults guards check down clean cql lock
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,10 @@ test: setup ## every test: unit, model, Spark, the real stack, the browser
 
 why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
 	$(BIN)/python -m bench.why --seed $(or $(SEED),7)
+
+faults: setup ## random faults on a stack of its own, every answer checked; SEED=… repeats a run, MINUTES=30, RATE=300, ROWS=F4,F7
+	@$(BIN)/braid doctor --tests
+	$(BIN)/python -m tests.services.faults --minutes $(or $(MINUTES),30) --rate $(or $(RATE),300) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
 
 guards: $(STAMP) ## each guard taken out of a copy of the source: its test must fail; STACK=<home of a running stack> for all
 	$(BIN)/python -m tests.guards $(STACK)

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=300, help="events a second")
     parser.add_argument("--rows", default="", help="only these, separated by commas: F4,F7")
-    parser.add_argument("--report", type=Path, default=Path("faults.json"))
+    parser.add_argument("--report", type=Path, default=Path(".braid/faults.json"))
     options = parser.parse_args()
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="braid-faults-"))
@@ -45,6 +45,7 @@ def main() -> int:
             failed = _run(campaign, options.minutes, options.rows)
         finally:
             campaign.close()
+            options.report.parent.mkdir(parents=True, exist_ok=True)
             campaign.tally.write(options.report)
     finally:
         down(settings)
