@@ -183,6 +183,7 @@ class Declaration:
     description: str
     text: str
     hash: str
+    attribution: str = ""  # where the data come from and under which terms, for people; addresses become links
 
     def topic(self, name: str) -> Topic:
         """Return the topic called `name`; KeyError when the dataset owns none such."""
@@ -327,6 +328,7 @@ class _File(_Strict):
     dataset: Name
     title: str = ""
     description: str = ""
+    attribution: str = ""
     topic: TopicName
     event_id: Annotated[Names, Bounded(min_length=1)]
     event_time: _EventTime | Literal["append"]
@@ -506,7 +508,7 @@ class _Checked:
         result = Declaration(
             dataset=f.dataset, topics=(topic,), views=views, alerts=alerts, api=api, dedupe=f.dedupe,
             batch_every_us=f.batch.every if f.batch else None, title=f.title or f.dataset, description=f.description,
-            text=text, hash=_hash(f),
+            text=text, hash=_hash(f), attribution=f.attribution,
         )  # fmt: skip
         self._tables(result)
         return result
@@ -653,7 +655,7 @@ class _Checked:
 
 def _hash(file: _File) -> str:
     """Return the sha256 of what decides numbers: not titles, units, paths or the schedule."""
-    decides = file.model_dump(mode="json", exclude={"title", "description", "api", "batch"})
+    decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch"})
     for group in ("fields", "views", "alerts"):
         for item in decides[group].values():
             for words in ("title", "unit", "meaning"):

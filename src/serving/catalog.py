@@ -21,6 +21,7 @@ def of_dataset(declaration: Declaration) -> dict[str, Any]:
         "dataset": declaration.dataset,
         "title": declaration.title,
         "description": declaration.description,
+        "attribution": declaration.attribution,
         "definition": declaration.hash,
         "url": base,
         "topics": [topic.name for topic in declaration.topics],

@@ -48,7 +48,7 @@ REFUSED = [
     ("topic: city-rides\n", "", 1, "$.topic", "a value, got nothing; add the key 'topic'"),
     ("topic: city-rides", "topic: a b", 2, "$.topic", "text that matches '^[A-Za-z0-9._-]{1,200}$', got 'a b'"),
     ("api:\n", "dataset: again\napi:\n", 19, "$.dataset", "each key once, got the key a second time; remove one of the two"),
-    ("api:\n", "tpoic: x\napi:\n", 19, "$.tpoic", "one of alerts, api, batch, dataset, dedupe, description, event_id, "
+    ("api:\n", "tpoic: x\napi:\n", 19, "$.tpoic", "one of alerts, api, attribution, batch, dataset, dedupe, description, event_id, "
      "event_time, fields, title, topic, views, got 'tpoic'"),
     ("api:\n", "dedupe: maybe\napi:\n", 19, "$.dedupe", "'by_id' or 'none', got 'maybe'"),
     ("api:\n", "batch: {every: 10}\napi:\n", 19, "$.batch.every", f"{DURATION}, got 10"),
@@ -183,7 +183,7 @@ def test_yaml_keeps_text_that_older_yaml_reads_as_something_else() -> None:
 @pytest.mark.parametrize(
     ("stands", "instead"),
     [
-        ("dataset: rides", "dataset: rides\ntitle: Rides\ndescription: all of them\nbatch: {every: 1 hour}"),
+        ("dataset: rides", "dataset: rides\ntitle: Rides\ndescription: all of them\nattribution: somebody\nbatch: {every: 1 hour}"),
         ("max: 500}", "max: 500, unit: USD, meaning: what was paid}"),
         ("  by_city:", "  by_city:\n    title: by city"),
         ("/api/fares: {view: by_city}", "/api/other: {alerts: odd}"),
