@@ -1,0 +1,135 @@
+// A panel: asks, draws, says what is wrong while it keeps what it has, and lets its numbers be taken away.
+import { shownMeasure } from "../pure/columns.js";
+import { KINDS, emptyOf, measuresOf } from "../pure/kinds.js";
+import { csvOf } from "../pure/tables.js";
+import { elsewhere } from "../pure/url.js";
+import { Trouble, ask } from "./ask.js";
+import { Drawing, available, colors } from "./chart.js";
+import { fillTable, h, save, say, stamp } from "./dom.js";
+
+const TABLES_AT_ONCE = 500; // lines; all of them are in the CSV
+
+export class Panel {
+  /** page: {state, go(patch), known, described} of the dataset's page. */
+  constructor(spec, page) {
+    Object.assign(this, { spec, page, kind: KINDS[spec.kind] });
+    this.root = stamp("panel");
+    Object.assign(this.root.dataset, { kind: spec.kind, name: spec.name });
+    this.root.classList.toggle("wide", spec.wide);
+    this.part = (selector) => this.root.querySelector(selector);
+    const title = this.part("h3");
+    title.textContent = spec.title;
+    title.id = `title-${spec.name}`;
+    this.root.setAttribute("aria-labelledby", title.id);
+    this.part(".scroll").ariaLabel = `${spec.title}: numbers`;
+    this.drawing = new Drawing(this.part("canvas"), {
+      onrange: (min, max) => page.range(min, max),
+      onkey: (row, more) => page.pick((spec.view ?? spec.rule).by, row, more),
+    });
+    this.#buttons();
+  }
+
+  #buttons() {
+    const { name, title } = this.spec;
+    const on = (selector, label, click) => Object.assign(this.part(selector), { ariaLabel: `${title}: ${label}`, onclick: click });
+    on(".csv", "save the numbers as CSV", () => save(`${name}.csv`, new Blob([csvOf(this.table)], { type: "text/csv" })));
+    on(".png", "save the picture as PNG", async () => save(`${name}.png`, await this.drawing.picture(title, this.part("footer").textContent)));
+    on(".open", "show alone", () => this.page.go({ panel: this.page.state.panel === name ? null : name }));
+    const measures = measuresOf(this.spec);
+    const group = this.part(".choices");
+    group.hidden = measures.length < 2;
+    group.ariaLabel = `${title}: measure`;
+    const choose = (measure) => this.page.go({ measures: { ...this.page.state.measures, [this.spec.view.view]: measure } });
+    group.append(...measures.map((measure) => h("button", { type: "button", textContent: measure, onclick: () => choose(measure) })));
+  }
+
+  /** Ask; draw when the answers or the way they are looked at changed. */
+  async refresh() {
+    const { state } = this.page;
+    try {
+      const answers = await this.#ask(state);
+      if (state !== this.page.state) return; // somebody chose another view meanwhile: it is asked anew
+      this.part(".stale").hidden = true;
+      const signature = JSON.stringify([answers.map((a) => a.etag), state, document.documentElement.dataset.theme]);
+      // a relative range moves by itself
+      if (signature !== this.signature || state.from?.startsWith("now-") || this.root.dataset.state !== "ready") this.#take(answers.map((a) => a.body));
+      this.signature = signature;
+    } catch (trouble) {
+      this.fail(trouble);
+      throw trouble;
+    }
+  }
+
+  async #ask(state) {
+    const urls = this.kind.urls(this.spec, state, this.page.described.views);
+    for (let attempt = 0; ; attempt += 1) {
+      const answers = await Promise.all(urls.map((url) => ask(url)));
+      const generations = new Set(answers.map((a) => a.body.meta.as_of?.generation));
+      // two answers across the moment of a publication do not fit together: ask again
+      if (generations.size <= 1 || attempt === 2) return answers;
+    }
+  }
+
+  #take(answers) {
+    this.answers = answers;
+    const rows = answers[0].data;
+    this.root.dataset.state = rows.length ? "ready" : "empty";
+    this.part("details").hidden = !rows.length;
+    for (const button of this.root.querySelectorAll(".csv, .png")) button.disabled = !rows.length;
+    this.part(".note").hidden = true;
+    const incomplete = answers.find((a) => a.meta.complete === false);
+    this.part(".partial").hidden = !incomplete;
+    this.part(".partial").title = incomplete ? incomplete.meta.missing.map((m) => m.reason).join("\n") : "";
+    if (rows.length) this.draw();
+    else this.#nothing();
+  }
+
+  #nothing() {
+    this.part("footer").textContent = "";
+    const { state, described, counted } = this.page;
+    const empty = emptyOf(this.spec, described, counted, state);
+    const clear = empty.clear && h("button", { type: "button", className: "plain", textContent: "Show everything", onclick: () => this.page.go({ ...elsewhere(state, "dataset", state.dataset), panel: state.panel }) });
+    say(this.part(".note"), empty.text, empty.command, ...(clear ? [" ", clear] : []));
+  }
+
+  draw() {
+    if (!this.answers?.[0].data.length) return;
+    const { spec, kind, answers } = this;
+    const { state, described } = this.page;
+    if (spec.view ?? spec.rule) this.page.know(spec.view ?? spec.rule, answers[0].data);
+    const asked = { state, views: described.views, theme: colors(), known: this.page.known(spec.view ?? spec.rule), now_ms: Date.now() };
+    this.table = kind.table(spec, answers, asked);
+    const shown = { ...this.table, rows: this.table.rows.slice(0, TABLES_AT_ONCE) };
+    fillTable(this.part("table"), shown, kind.caption(spec) + (shown.rows.length < this.table.rows.length ? `; the first ${TABLES_AT_ONCE} rows, all are in the CSV` : ""));
+    this.part("footer").textContent = kind.foot(spec, answers, asked).filter(Boolean).join(" · ");
+    for (const button of this.part(".choices").children) button.ariaPressed = String(button.textContent === shownMeasure(spec.view, state));
+    this.part("canvas").ariaLabel = `${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`;
+    this.#chart(() => kind.chart(spec, answers, asked));
+  }
+
+  #chart(config) {
+    if (!available()) {
+      this.part(".figure").hidden = true;
+      this.part(".png").hidden = true;
+      this.part("details").open = true;
+      say(this.part(".note"), "The chart library is not in place, so only the numbers are shown. Fetch it:", "braid up");
+      return;
+    }
+    this.part("canvas").hidden = false;
+    this.drawing.show(config());
+  }
+
+  fail(trouble) {
+    if (!(trouble instanceof Trouble)) console.error(trouble);
+    const kept = this.answers !== undefined;
+    this.root.dataset.state = kept ? "stale" : "error";
+    this.part(".stale").hidden = !kept;
+    say(this.part(".note"), kept ? `Shown as it was before: ${trouble.message}.` : `${trouble.message}.`, trouble.next);
+  }
+
+  remove() {
+    this.drawing.destroy();
+    this.root.remove();
+  }
+}
+

@@ -1,0 +1,117 @@
+// The pipeline page: per dataset the way from topic to answer, what is red and what to do, and the accounts.
+import { accountOf } from "../pure/account.js";
+import { stagesOf, worst } from "../pure/flow.js";
+import { numberText, rateText, timeText } from "../pure/text.js";
+import { ask } from "./ask.js";
+import { h, stamp } from "./dom.js";
+import { spark } from "./tiles.js";
+
+const STATES = { ok: "✓ works", warn: "! look at it", bad: "✕ broken" };
+
+export class Pipeline {
+  constructor(app) {
+    this.app = app;
+    this.root = h("section", { className: "pipeline" }, h("h2", { textContent: "Pipeline" }), h("p", { className: "about", textContent: "The way of an event from topic to answer." }));
+    this.lines = new Map();
+  }
+
+  async refresh({ catalogue, status }) {
+    const { body } = await ask("/readyz", [503]);
+    for (const described of catalogue) {
+      const found = status.get(described.dataset);
+      if (found) this.#line(described).show(found, body.parts);
+    }
+  }
+
+  #line(described) {
+    if (!this.lines.has(described.dataset)) {
+      this.lines.set(described.dataset, new Line(described, this.app));
+      this.root.append(this.lines.get(described.dataset).root);
+    }
+    return this.lines.get(described.dataset);
+  }
+
+  fail(trouble) {
+    for (const line of this.lines.values()) line.fail(trouble);
+  }
+
+  remove() {
+    this.root.remove();
+  }
+}
+
+class Line {
+  constructor(described, app) {
+    Object.assign(this, { described, app, root: stamp("line") });
+    this.part = (selector) => this.root.querySelector(selector);
+    this.root.dataset.dataset = described.dataset;
+    this.part("h3").textContent = described.title;
+  }
+
+  show(status, parts) {
+    const stages = stagesOf({ status, parts, rates: this.app.rates(status.dataset), now_ms: Date.now() });
+    const state = worst(stages.map((s) => s.state));
+    this.root.dataset.state = state;
+    this.part(".pill").textContent = STATES[state];
+    this.part(".flow").replaceChildren(...stages.map(box));
+    const wrong = stages.filter((s) => s.state !== "ok");
+    this.part(".wrong").hidden = !wrong.length;
+    this.part(".wrong").replaceChildren(...wrong.map(trouble));
+    this.#rates(status);
+    this.#account(accountOf(status));
+    this.#extras(status);
+  }
+
+  #rates(status) {
+    const samples = this.app.samples(status.dataset);
+    const points = samples.slice(1).map((s, i) => [s.at_ms, ((s.counted - samples[i].counted) * 1000) / (s.at_ms - samples[i].at_ms || 1)]);
+    this.part(".rate").hidden = points.length < 3;
+    this.part(".rate").replaceChildren(spark(points, { floor: 0 }), h("figcaption", { textContent: `events counted per second since this page looks, now ${rateText(this.app.rates(status.dataset).counting)}` }));
+  }
+
+  #account(account) {
+    this.part(".sum").textContent = account.text;
+    this.part(".sum").dataset.adds = String(account.adds);
+    fill(this.part(".account"), account.columns, account.rows, account.total, "Conservation: every offset covered is counted once, a copy, a dead letter, or holds no record");
+  }
+
+  #extras(status) {
+    const runs = status.generations ?? [];
+    this.part(".generations").hidden = !runs.length;
+    const lines = runs.map((g) => [g.generation, `seq ${numberText(g.cut_seq)}`, g.published_at ? timeText(g.published_at) : "–", auditText(g.audit)]);
+    fill(this.part(".generations table"), ["generation", "cut", "published (UTC)", "audit"], lines, null, "Generations and their audits");
+    const reasons = status.dead_letters?.reasons ?? [];
+    this.part(".dead").hidden = !reasons.length;
+    fill(this.part(".dead table"), ["reason", "records", "sample"], reasons.map((r) => [r.reason, r.count, r.sample ?? ""]), null, "Dead letters by reason, the newest held in memory");
+  }
+
+  fail(trouble_) {
+    this.root.dataset.state = "bad";
+    this.part(".pill").textContent = "✕ not refreshed";
+    this.part(".wrong").hidden = false;
+    this.part(".wrong").replaceChildren(trouble({ title: "API", state: "bad", what: `${trouble_.message}. What is shown is as it was before.`, next: trouble_.next }));
+  }
+}
+
+const auditText = (audit) => (!audit ? "–" : typeof audit === "string" ? audit : `${numberText(audit.checked ?? 0)} micro-batches compared${audit.unaudited?.length ? `, ${audit.unaudited.length} not` : ""}`);
+
+const box = (stage) =>
+  h("li", { className: "stage", data: { stage: stage.name, state: stage.state } },
+    h("strong", {}, h("span", { className: "dot", "aria-hidden": "true" }), stage.title, h("span", { className: "unseen", textContent: `: ${STATES[stage.state]}` })),
+    h("dl", {}, ...stage.facts.flatMap(([name, value]) => [h("dt", { textContent: name }), h("dd", { textContent: value })])),
+  ); // prettier-ignore
+
+const trouble = (stage) =>
+  h("li", { data: { state: stage.state } }, h("strong", { textContent: `${stage.title}: ` }), stage.what, ...(stage.next && !stage.what.includes(stage.next) ? [" Do: ", h("code", { textContent: stage.next })] : []));
+
+function fill(table, columns, rows, total, caption) {
+  const text = (value) => (typeof value === "number" ? numberText(value) : (value ?? "–"));
+  const cells = (row) => row.map((value, i) => h("td", { className: typeof value === "number" ? "number" : "", textContent: text(value), data: { column: columns[i] } }));
+  const numeric = (i) => typeof (total ?? rows[0] ?? [])[i] === "number";
+  table.replaceChildren(
+    h("caption", { textContent: caption }),
+    h("thead", {}, h("tr", {}, ...columns.map((c, i) => h("th", { scope: "col", textContent: c, className: numeric(i) ? "number" : "" })))),
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...cells(row)))),
+    ...(total ? [h("tfoot", {}, h("tr", {}, ...cells(total)))] : []),
+  );
+}
