@@ -10,8 +10,8 @@ export class Trouble extends Error {
   }
 }
 
-/** Return {body, etag} of a path; `accepted`: other statuses whose body is an answer. Raises Trouble. */
-export async function ask(url, accepted = []) {
+/** Return {body, etag} of a path. Raises Trouble. */
+export async function ask(url) {
   let response;
   try {
     response = await fetch(url, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -20,6 +20,6 @@ export async function ask(url, accepted = []) {
     throw new Trouble({ detail: late ? `no answer within ${TIMEOUT_MS / 1000} s` : "the API cannot be reached", next: "braid up" });
   }
   const body = await response.json().catch(() => ({ detail: `HTTP ${response.status} without a body that can be read` }));
-  if (!response.ok && !accepted.includes(response.status)) throw new Trouble(body, Number(response.headers.get("Retry-After")) || 0);
+  if (!response.ok) throw new Trouble(body, Number(response.headers.get("Retry-After")) || 0);
   return { body, etag: response.headers.get("ETag") };
 }

@@ -7,7 +7,7 @@ import { Trouble, ask } from "./ask.js";
 import { h, say, stamp } from "./dom.js";
 import { spark, tile } from "./tiles.js";
 
-const NEWEST = { order: "desc", limit: 600 };
+const NEWEST = { group_by: "", order: "desc", limit: 90 }; // one row a window, merged over all keys
 
 export class Overview {
   constructor(app) {

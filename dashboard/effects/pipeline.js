@@ -2,7 +2,6 @@
 import { accountOf } from "../pure/account.js";
 import { stagesOf, worst } from "../pure/flow.js";
 import { numberText, rateText, timeText } from "../pure/text.js";
-import { ask } from "./ask.js";
 import { h, stamp } from "./dom.js";
 import { spark } from "./tiles.js";
 
@@ -16,10 +15,9 @@ export class Pipeline {
   }
 
   async refresh({ catalogue, status }) {
-    const { body } = await ask("/readyz", [503]);
     for (const described of catalogue) {
       const found = status.get(described.dataset);
-      if (found) this.#line(described).show(found, body.parts);
+      if (found) this.#line(described).show(found);
     }
   }
 
@@ -48,8 +46,8 @@ class Line {
     this.part("h3").textContent = described.title;
   }
 
-  show(status, parts) {
-    const stages = stagesOf({ status, parts, rates: this.app.rates(status.dataset), now_ms: Date.now() });
+  show(status) {
+    const stages = stagesOf({ status, rates: this.app.rates(status.dataset), now_ms: Date.now() });
     const state = worst(stages.map((s) => s.state));
     this.root.dataset.state = state;
     this.part(".pill").textContent = STATES[state];

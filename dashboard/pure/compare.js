@@ -15,23 +15,17 @@ export const historyOf = (views, view, measure) => {
   return undefined;
 };
 
-/** Per key {key, row, n, mean, sigma, history}: the farthest from its history first; keys without a spread are left out. */
+/** Per key {key, row, n, mean, sigma, history}, from one row per key of now and of all time: the farthest from its history first; keys without a spread are left out. */
 export const comparisons = ({ view, measure, rows, history, totals }) => {
   const mean = columnOf(view, measure, "mean");
   const column = (stat) => columnOf(history.view, history.measure, stat);
-  const found = new Map();
-  for (const row of rows) {
-    if (!mean || row[mean] === null) continue;
-    const held = found.get(keyOf(view.by, row)) ?? { n: 0, sum: 0, row };
-    found.set(keyOf(view.by, row), { n: held.n + row.n, sum: held.sum + row.n * row[mean], row });
-  }
+  const found = new Map(rows.filter((row) => mean && row[mean] !== null).map((row) => [keyOf(view.by, row), row]));
   return totals
     .map((total) => ({ key: keyOf(view.by, total), total, now: found.get(keyOf(view.by, total)) }))
     .filter(({ total, now }) => now && total[column("stddev")] > 0)
     .map(({ key, total, now }) => {
       const past = { n: total.n, mean: total[column("mean")], stddev: total[column("stddev")] };
-      const at = now.sum / now.n;
-      return { key, row: now.row, n: now.n, mean: at, sigma: (at - past.mean) / past.stddev, history: past };
+      return { key, row: now, n: now.n, mean: now[mean], sigma: (now[mean] - past.mean) / past.stddev, history: past };
     })
     .sort((a, b) => Math.abs(b.sigma) - Math.abs(a.sigma) || (a.key < b.key ? -1 : 1));
 };

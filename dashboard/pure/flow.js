@@ -7,18 +7,17 @@ const STUCK_LAG_S = 60;
 const stage = (name, title, facts, trouble) => ({ name, title, facts, state: "ok", what: "", next: "", ...trouble });
 const bad = (what, next) => ({ state: "bad", what, next });
 const warn = (what, next) => ({ state: "warn", what, next });
-const part = (parts, name) => parts?.[name] ?? { ok: true, error: null };
-const down = (parts, name, effect) => {
-  const found = part(parts, name);
-  return found.ok ? null : bad(`No answer${found.error ? `: ${found.error}` : ""}. ${effect}`, `braid up`);
+// a status names the parts that are silent for this dataset as `part: reason`
+const down = (status, part, effect) => {
+  const found = (status.problems ?? []).find((problem) => problem.startsWith(`${part}: `));
+  return found ? bad(`${found.slice(part.length + 2)}. ${effect}`, "braid up") : null;
 };
-const latency = (parts, name) => (part(parts, name).latency_ms === undefined ? [] : [["answers in", `${numberText(Math.round(part(parts, name).latency_ms))} ms`]]);
 
-const topic = ({ status, parts, rates }) =>
+const topic = ({ status, rates }) =>
   stage(
     "topic", "Topic",
-    [["records", numberText(sum(status.partitions, "end"))], ["arriving", rateText(rates.arriving)], ["partitions", numberText(status.partitions.length)], ...latency(parts, "kafka")],
-    down(parts, "kafka", "New events are not taken in; what is counted stays exact."),
+    [["records", numberText(sum(status.partitions, "end"))], ["arriving", rateText(rates.arriving)], ["partitions", numberText(status.partitions.length)]],
+    down(status, "kafka", "New events are not taken in; what is counted stays exact."),
   ); // prettier-ignore
 
 const stream = ({ status, rates, advice }) => {
@@ -39,11 +38,11 @@ const stream = ({ status, rates, advice }) => {
   ); // prettier-ignore
 };
 
-const store = ({ status, parts }) => {
+const store = ({ status }) => {
   const meta = status.serving;
   const missing = (meta?.missing ?? []).filter((m) => ["fragments", "alerts", "ledger"].includes(m.what));
-  const trouble = down(parts, "cassandra", "Answers stay as they were and say so.") ?? (missing.length ? bad(missing[0].reason, `braid batch ${status.dataset}`) : null);
-  return stage("store", "Cassandra", [["tail", meta ? countText(meta.as_of.seq - meta.as_of.cut_seq, "micro-batch", "micro-batches") : "–"], ...latency(parts, "cassandra")], trouble);
+  const trouble = down(status, "cassandra", "Answers stay as they were and say so.") ?? (missing.length ? bad(missing[0].reason, `braid batch ${status.dataset}`) : null);
+  return stage("store", "Cassandra", [["tail", meta ? countText(meta.as_of.seq - meta.as_of.cut_seq, "micro-batch", "micro-batches") : "–"]], trouble);
 };
 
 const batch = ({ status, now_ms, advice }) => {
@@ -64,9 +63,9 @@ const batch = ({ status, now_ms, advice }) => {
   ); // prettier-ignore
 };
 
-const hive = ({ status, parts }) =>
-  stage("hive", "Hive", [["serves", status.serving?.as_of.generation ? `generation ${status.serving.as_of.generation}` : "nothing yet"], ...latency(parts, "hive")],
-    down(parts, "hive", "The loaded generation goes on; a newer one cannot be read.")); // prettier-ignore
+const hive = ({ status }) =>
+  stage("hive", "Hive", [["serves", status.serving?.as_of.generation ? `generation ${status.serving.as_of.generation}` : "nothing yet"]],
+    down(status, "hive", "The loaded generation goes on; a newer one cannot be read.")); // prettier-ignore
 
 const answers = ({ status }) => {
   const meta = status.serving;
@@ -80,7 +79,7 @@ const sum = (rows, name) => (rows.some((row) => row[name] === null) ? null : row
 /** What to type when a stage is red. */
 export const adviceOf = (dataset) => ({ stream: `braid logs speed-${dataset}`, batch: `braid batch ${dataset}`, status: "braid status" });
 
-/** The stages; asked: {status (of one dataset), parts (of /readyz, or null), rates: {arriving, counting}, now_ms}. */
+/** The stages; asked: {status (of one dataset), rates: {arriving, counting}, now_ms}. */
 export const stagesOf = (asked) => {
   const with_ = { ...asked, advice: adviceOf(asked.status.dataset) };
   return [topic, stream, store, batch, hive, answers].map((of) => of(with_));

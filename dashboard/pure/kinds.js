@@ -46,20 +46,23 @@ const spread = {
   label: ({ view }, _, state) => `${measureTitle(view, shownMeasure(view, state))} per ${view.by.join(" and ")}: mean, mean ± stddev, min to max`,
 };
 
+const narrowedInTime = (state) => Boolean(state.from || state.to);
+
 const compared = ({ view }, [merged, totals], state, views) => {
   const measure = shownMeasure(view, state);
   const history = historyOf(views, view, measure);
-  const rows = state.from || state.to ? merged.data : newestOf(view.by, merged.data);
+  const rows = narrowedInTime(state) ? merged.data : newestOf(view.by, merged.data);
   return { measure, found: history ? comparisons({ view, measure, rows, history, totals: totals.data }) : [] };
 };
 const compare = {
   urls: ({ view, history }, state, views) => [
-    apiUrl(view, state, NEWEST), apiUrl((historyOf(views, view, shownMeasure(view, state)) ?? history).view, state, { limit: ROWS }),
+    // a range is merged into one exact row per key
+    apiUrl(view, state, narrowedInTime(state) ? { window: "all", limit: ROWS } : NEWEST), apiUrl((historyOf(views, view, shownMeasure(view, state)) ?? history).view, state, { limit: ROWS }),
   ], // prettier-ignore
   chart: (spec, answers, { state, theme, views }) => compareChart({ view: spec.view, theme, ...compared(spec, answers, state, views) }),
   table: (spec, answers, { state, views }) => compareTable(spec.view, compared(spec, answers, state, views).found),
   caption: () => "the farthest from its history first; the history holds these events too",
-  foot: (spec, answers, { state, views }) => [compareText(compared(spec, answers, state, views).found), state.from || state.to ? "in the range shown" : "each key's newest window"],
+  foot: (spec, answers, { state, views }) => [compareText(compared(spec, answers, state, views).found), narrowedInTime(state) ? "in the range shown" : "each key's newest window"],
   label: ({ view }, _, state) => `how far the mean ${measureTitle(view, shownMeasure(view, state))} lies from its history, per ${view.by.join(" and ")}`,
 };
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from braid.cql import event_time_column
 from braid.declaration import AlertRule, Declaration, ViewSpec
+from serving.parameters import name_of_key
 
 
 def address(declaration: Declaration) -> str:
@@ -44,6 +45,7 @@ def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]
         "title": view.title or view.name,
         "url": f"{base}/views/{quote(view.name)}",
         "by": list(view.by),
+        "filters": {column: name_of_key(column) for column in view.by},
         # None: all time, one window
         "window_s": view.window_us / 1_000_000 if view.window_us else None,
         "measures": [
@@ -68,6 +70,7 @@ def _alert(declaration: Declaration, rule: AlertRule, base: str) -> dict[str, An
         "title": rule.title or rule.name,
         "url": f"{base}/alerts?alert={quote(rule.name)}",
         "by": list(rule.by),
+        "filters": {column: name_of_key(column) for column in rule.by},
         "of": rule.of,
         "unit": topic.fields[rule.of].unit,
         "time": event_time_column(topic),

@@ -187,10 +187,15 @@ def _as_of(text: str) -> AsOfAsked:
     return AsOfAsked(int(found[1]), int(found[2]))
 
 
+def name_of_key(column: str) -> str:
+    """Return the parameter that chooses by a key column."""
+    return f"key.{column}" if column in TAKEN else column
+
+
 def _key(column: str, declared: Field | None) -> Parameter:
     known = declared.values if declared else None
     meaning = f"only rows of these values{f': {declared.meaning}' if declared and declared.meaning else ''}"
-    name = f"key.{column}" if column in TAKEN else column
+    name = name_of_key(column)
     if known:
         return words(name, meaning, known, repeatable=True, column=column)
     return Parameter(name, meaning, "a text", {"type": "string"}, repeatable=True, column=column)

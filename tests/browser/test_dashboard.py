@@ -2,18 +2,16 @@
 
 import os
 from collections.abc import Iterator
-from shutil import which
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
-from braid.adapters.environment import install_command
 from braid.declaration import parse
 from braid.settings import Settings
+from tests.browser.watched import Watched
 from tests.services.api import CHECKOUT, Api, landcover_as, running_api
 from tests.services.seed import Seeded, patches
 
-PATIENCE_MS = 20_000
 SECOND = """
 dataset: {name}
 title: Weather <img src=x onerror="window.hurt = true">
@@ -41,6 +39,7 @@ class Served:
         self.seeded = seeded
         self.url = api.page
         self.get = api.get
+        self.page = f"/?dataset={seeded.declaration.dataset}"
         self.base = f"/api/v1/datasets/{seeded.declaration.dataset}"
 
 
@@ -72,109 +71,77 @@ def seed(seeded: Seeded) -> None:
             seeded.publish()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Yield a headless Chromium."""
-    found = which("chromium") or which("chromium-browser") or which("google-chrome")
-    if found is None:
-        raise RuntimeError(f"Chromium: expected it on PATH, got none; install it: {install_command('chromium')}")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-class Watched:
-    """A page, and everything about it that must not happen."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.wrong: list[str] = []
-        page.on(
-            "console", lambda m: self.wrong.append(f"console: {m.text}") if m.type in {"error", "warning"} else None
-        )
-        page.on("pageerror", lambda e: self.wrong.append(f"error: {e}"))
-        page.on(
-            "request",
-            lambda r: self.wrong.append(f"outside: {r.url}") if not r.url.startswith((url, "data:")) else None,
-        )
-        page.on("response", lambda r: self.wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-        page.add_init_script(
-            "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP ' + e.violatedDirective))"
-        )
-
-    def open(self, url: str) -> Page:
-        self.page.goto(url)
-        self.page.wait_for_selector(".live[data-state=ready]", timeout=PATIENCE_MS)
-        return self.page
-
-
 @pytest.fixture
 def watched(browser: Browser, served: Served) -> Iterator[Watched]:
     context = browser.new_context(viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
     yield Watched(context.new_page(), served.url)
     context.close()
 
 
-def shown(page: Page, panel: str) -> list[list[str | float]]:
-    """Return the rows of a panel's table: exact numbers where there are numbers, texts otherwise."""
-    return page.locator(f".panel[data-name={panel}] tbody tr").evaluate_all(
-        """rows => rows.map(row => [...row.cells].map(cell => {
-            const data = cell.querySelector("data");
-            return data ? Number(data.value) : cell.textContent;
-        }))"""
-    )
-
-
 def test_every_number_on_the_page_is_the_api_s(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
+    watched.open(served.page)
     for view in served.seeded.declaration.views:
-        rows = served.get(f"{served.base}/views/{view.name}?order={'desc' if view.window_us else 'asc'}")["data"]
-        columns = [*view.by, *(name for name, _, _ in view.finished), "n"]
-        expected = [
-            [*([row["window_start"][:16].replace("T", " ")] if view.window_us else []), *(row[c] for c in columns)]
-            for row in rows
-        ]
+        url = f"{served.base}/views/{view.name}"
+        rows = served.get(f"{url}?order={'desc' if view.window_us else 'asc'}")["data"]
+        speed = served.get(f"{url}?layer=speed")["data"]
+        since = {(row.get("window_start"), *(row[c] for c in view.by)): row["n"] for row in speed}
+        expected = []
+        for row in rows:
+            cells = [row[name] for name in (*view.by, *(name for name, _, _ in view.finished), "n")]
+            if view.window_us:
+                fresh = since.get((row["window_start"], *(row[c] for c in view.by)), 0)
+                cells = [row["window_start"][:16].replace("T", " "), *cells, fresh]
+            expected.append([c if c is not None else "–" for c in cells])
         assert len(rows) > 5
-        assert [[c if c is not None else "–" for c in row] for row in expected] == shown(page, view.name)
-    alerts = served.get(f"{served.base}/alerts?limit=25")["data"]
-    table = shown(page, "anomaly_alerts")
-    assert [row[:4] for row in table] == [
+        assert expected == watched.shown(view.name)
+    alerts = served.get(f"{served.base}/alerts?limit=500")["data"]
+    assert [row[:4] for row in watched.shown("anomaly_alerts")] == [
         [a["timestamp"][:19].replace("T", " "), a["class_name"], a["ndvi_mean"], a["z"]] for a in alerts
     ]
     assert watched.wrong == []
 
 
 def test_the_charts_draw_those_numbers(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
-    drawn = page.evaluate(
-        """() => [...document.querySelectorAll(".panel canvas")].map(c => Chart.getChart(c)).filter(Boolean).map(c => ({
-            type: c.config.type,
-            series: Object.fromEntries(c.data.datasets.map(d => [d.label, d.data.map(p => p?.y ?? p)])),
-        }))"""
-    )
-    series, spread, _ = drawn
+    page = watched.open(served.page)
     rows = served.get(f"{served.base}/views/realtime_ndvi_by_class")["data"]
-    assert series["series"] == {
+    assert watched.drawn("realtime_ndvi_by_class")["series"] == {
         name: [r["ndvi_avg"] for r in rows if r["class_name"] == name]
         for name in sorted({r["class_name"] for r in rows})
     }
+    assert watched.drawn("realtime_ndvi_by_class")["marks"] == ["cut"]
     totals = served.get(f"{served.base}/views/landcover_aggregates")["data"]
-    assert spread["series"]["mean"] == [r["ndvi_avg"] for r in totals]
-    assert spread["series"]["min to max"] == [[r["ndvi_min"], r["ndvi_max"]] for r in totals]
+    spread = watched.drawn("landcover_aggregates")["series"]
+    assert spread["mean"] == [r["ndvi_avg"] for r in totals]
+    assert spread["min to max"] == [[r["ndvi_min"], r["ndvi_max"]] for r in totals]
     page.get_by_role("button", name="nir1").click()
+    watched.until_address("measure.spectral_by_class=nir1")
+    page.wait_for_selector("[data-name=spectral_by_class] [aria-pressed=true]:text('nir1')")
     bands = served.get(f"{served.base}/views/spectral_by_class")["data"]
-    means = page.evaluate("() => Chart.getChart(document.querySelectorAll('.panel canvas')[2]).data.datasets[0].data")
-    assert means == [r["nir1_mean"] for r in bands]
+    assert watched.drawn("spectral_by_class")["series"]["mean"] == [r["nir1_mean"] for r in bands]
+    assert watched.wrong == []
+
+
+def test_a_range_is_compared_with_history_by_exact_numbers(watched: Watched, served: Served) -> None:
+    bounds = "from=2026-01-01T01:00:00Z&to=2026-01-01T04:00:00Z"
+    watched.open(f"{served.page}&{bounds}")
+    now = served.get(f"{served.base}/views/realtime_ndvi_by_class?window=all&{bounds}")["data"]
+    past = {r["class_name"]: r for r in served.get(f"{served.base}/views/landcover_aggregates")["data"]}
+    expected = {
+        r["class_name"]: [(r["ndvi_avg"] - p["ndvi_avg"]) / p["ndvi_stddev"], r["ndvi_avg"], r["n"]]
+        for r in now
+        if (p := past[r["class_name"]])
+    }
+    assert {row[0]: row[1:4] for row in watched.shown("realtime_ndvi_by_class-now")} == expected
     assert watched.wrong == []
 
 
 def test_what_the_answers_cover_is_told(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
-    section = page.locator(".dataset").first
+    section = watched.open(served.page).locator(".dataset")
     assert section.locator(".pill").inner_text() == "✓ complete"
-    as_of = served.get("/api/v1/status")["datasets"][0]["serving"]["as_of"]
+    status = next(
+        s for s in served.get("/api/v1/status")["datasets"] if s["dataset"] == served.seeded.declaration.dataset
+    )
+    as_of = status["serving"]["as_of"]
     records = f"{sum(as_of['offsets'].values()):,}"
     assert section.locator(".sentence").inner_text() == (
         f"Every number covers the first {records} records of the log, to the last one: "
@@ -189,66 +156,32 @@ def test_what_the_answers_cover_is_told(watched: Watched, served: Served) -> Non
     assert tiles["Events counted"] == str(len(served.seeded.events))
 
 
-def test_a_second_dataset_shows_up_by_itself_and_its_words_stay_words(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
-    section = page.locator(".dataset").nth(1)
-    assert section.locator("h2").inner_text() == 'Weather <img src=x onerror="window.hurt = true">'
-    assert page.evaluate("window.hurt") is None
-    assert section.locator(".covers").get_attribute("data-state") == "waiting"
-    assert "braid up" in section.locator(".sentence").inner_text()
+def test_a_second_dataset_shows_up_by_itself_and_its_words_stay_words(watched: Watched) -> None:
+    card = watched.open("/").locator(".card").nth(1)
+    assert card.locator("h3").inner_text() == 'Weather <img src=x onerror="window.hurt = true">'
+    assert watched.page.evaluate("window.hurt") is None
+    assert card.get_attribute("data-state") == "waiting"
+    assert "braid up" in card.locator(".sentence").inner_text()
     assert watched.wrong == []
 
 
 def test_a_new_micro_batch_appears_without_reloading(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
+    page = watched.open(served.page)
     known = len(served.seeded.events)
-    fresh = patches(CHECKOUT / "data", known + 10)[known:]
-    served.seeded.commit(fresh)
+    served.seeded.commit(patches(CHECKOUT / "data", known + 10)[known:])
     page.wait_for_selector(f".tiles data[value='{known + 10}']")
     page.wait_for_function(
-        "() => document.querySelector('.panel[data-name=realtime_ndvi_by_class]').dataset.state === 'ready'"
+        "n => [...document.querySelectorAll('[data-name=landcover_aggregates] tbody tr td:last-child data')]"
+        ".reduce((s, d) => s + Number(d.value), 0) === n",
+        arg=known + 10,
     )
-    page.wait_for_timeout(300)
-    assert sum(row[-1] for row in shown(page, "landcover_aggregates")) == known + 10
     assert watched.wrong == []
 
 
-def test_when_the_api_cannot_be_reached_the_numbers_stay_and_say_so(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
-    before = shown(page, "landcover_aggregates")
-    page.route("**/api/**", lambda route: route.abort())
-    page.wait_for_selector(".live[data-state=error]")
-    panel = page.locator(".panel[data-name=landcover_aggregates]")
-    assert panel.get_attribute("data-state") == "stale"
-    assert panel.locator(".stale").inner_text() == "not refreshed"
-    assert "the API cannot be reached" in panel.locator(".note").inner_text()
-    assert shown(page, "landcover_aggregates") == before
-    page.unroute("**/api/**")
-    page.wait_for_selector(".live[data-state=ready]")
-    assert panel.get_attribute("data-state") == "ready" and panel.locator(".note").is_hidden()
-
-
-def test_a_dataset_without_events_says_which_command_sends_some(watched: Watched, served: Served) -> None:
-    empty = {"data": [], "meta": {"rows": 0, "of_rows": 0, "digest": "0" * 64}}
-    watched.page.route("**/views/**", lambda route: route.fulfill(json=empty))
-    page = watched.open(served.url)
-    panel = page.locator(".panel[data-name=realtime_ndvi_by_class]")
-    assert panel.get_attribute("data-state") == "empty"
-    assert panel.locator(".note code").inner_text() == f"braid produce {served.seeded.declaration.dataset}"
-
-
-def test_the_page_fits_a_phone(browser: Browser, served: Served) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
-    page = Watched(context.new_page(), served.url).open(served.url)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    context.close()
-
-
-def test_every_table_and_chart_has_a_name_for_those_who_do_not_see_it(watched: Watched, served: Served) -> None:
-    page = watched.open(served.url)
-    names_of = page.evaluate(
-        """() => [...document.querySelector(".dataset").querySelectorAll(".panel:not([data-kind=alerts])")].map(p => [
-            p.querySelector("canvas").ariaLabel, p.querySelector("caption").textContent, p.querySelector("canvas").getAttribute("role")])"""
-    )
-    assert len(names_of) == 3
-    assert all(label and caption and role == "img" for label, caption, role in names_of)
+def test_the_pipeline_of_the_real_parts(watched: Watched, served: Served) -> None:
+    page = watched.open("/?page=pipeline")
+    line = page.locator(f".line[data-dataset={served.seeded.declaration.dataset}]")
+    for part in ("topic", "store", "hive", "answers"):
+        assert line.locator(f"[data-stage={part}]").get_attribute("data-state") == "ok"
+    assert line.locator(".sum").get_attribute("data-adds") == "true"
+    assert watched.wrong == []

@@ -74,7 +74,9 @@ class Twin:
 def alert_on(event: Event, offset: int, z: float) -> Alert:
     """Return an alert on an event of land cover."""
     values = {name: event.values[name] for name in ("ndvi_mean", "image_id", "ndvi_min", "ndvi_max")}
-    return Alert("anomaly_alerts", 0, *PLACE, offset, event.event_us, (event.values["class_name"],), values, z, 400, 0.21, 0.05)
+    return Alert(
+        "anomaly_alerts", 0, *PLACE, offset, event.event_us, (event.values["class_name"],), values, z, 400, 0.21, 0.05
+    )
 
 
 def worlds() -> tuple[World, World]:
@@ -91,7 +93,16 @@ def worlds() -> tuple[World, World]:
             land.publish(1)
     sky = World(parse(SECOND, "sky")).genesis()
     names_of = (HOSTILE, "plain")
-    sky.commit([Event(i + 1, START_US + i * 20_000_000, {"station": f"s{i % 3}", "order": names_of[i % 2], "temperature": 100 + i}) for i in range(60)])  # type: ignore[arg-type]
+    sky.commit(
+        [
+            Event(
+                i + 1,
+                START_US + i * 20_000_000,
+                {"station": f"s{i % 3}", "order": names_of[i % 2], "temperature": 100 + i},
+            )
+            for i in range(60)
+        ]
+    )  # type: ignore[arg-type]
     return land, sky
 
 

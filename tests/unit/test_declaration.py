@@ -183,7 +183,10 @@ def test_yaml_keeps_text_that_older_yaml_reads_as_something_else() -> None:
 @pytest.mark.parametrize(
     ("stands", "instead"),
     [
-        ("dataset: rides", "dataset: rides\ntitle: Rides\ndescription: all of them\nattribution: somebody\nbatch: {every: 1 hour}"),
+        (
+            "dataset: rides",
+            "dataset: rides\ntitle: Rides\ndescription: all of them\nattribution: somebody\nbatch: {every: 1 hour}",
+        ),
         ("max: 500}", "max: 500, unit: USD, meaning: what was paid}"),
         ("  by_city:", "  by_city:\n    title: by city"),
         ("/api/fares: {view: by_city}", "/api/other: {alerts: odd}"),

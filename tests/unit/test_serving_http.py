@@ -133,7 +133,16 @@ def test_every_response_carries_the_security_headers(client: Any, monkeypatch: p
         return response
 
     responses = [
-        ask(p) for p in ("/", "/static/app.js", "/nothing", MINUTES, f"{MINUTES}?limit=0", "/healthz", "/api/v1/status")
+        ask(p)
+        for p in (
+            "/",
+            "/static/effects/main.js",
+            "/nothing",
+            MINUTES,
+            f"{MINUTES}?limit=0",
+            "/healthz",
+            "/api/v1/status",
+        )
     ]
     responses += [client.post(MINUTES), client.options(MINUTES)]
     responses.append(client.get(MINUTES, headers={"If-None-Match": ask(MINUTES).headers["ETag"]}))
@@ -220,7 +229,7 @@ def test_the_dashboard_is_served_without_inline_code(client: Any) -> None:
     assert " style=" not in text and "<style" not in text and " onclick=" not in text
     assert "http://" not in text.replace("http://www.w3.org", "") and 'src="https://' not in text
     for path, kind in (
-        ("/static/app.js", "text/javascript"),
+        ("/static/effects/main.js", "text/javascript"),
         ("/static/style.css", "text/css"),
         ("/attribution", "text/plain"),
     ):
