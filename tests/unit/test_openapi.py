@@ -112,4 +112,7 @@ def test_the_page_of_the_document_has_no_inline_code() -> None:
         text = page.get_data(as_text=True)
     assert page.mimetype == "text/html"
     assert "<style" not in text and " style=" not in text and "onclick" not in text and "http" not in text
-    assert re.findall(r"<script[^>]*>", text) == ['<script src="/static/docs.js" type="module">']
+    assert re.findall(r"<script[^>]*>", text) == [
+        '<script src="/static/effects/theme.js">',
+        '<script src="/static/docs.js" type="module">',
+    ]
