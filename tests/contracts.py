@@ -14,12 +14,14 @@ from typing import Any, ClassVar, TypeAlias
 import pytest
 
 from braid import ledger as chain
+from braid.acknowledgements import Acknowledgement
 from braid.aggregates import NO_MOMENTS, Moments, State
 from braid.alerts import Alert
 from braid.declaration import ViewSpec, parse
 from braid.errors import BraidError, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.ledger import Current, LedgerRow, Range
 from braid.ports import (
+    Acknowledgements,
     Alerts,
     Catalogue,
     DeadLetterRow,
@@ -333,6 +335,31 @@ class AlertsContract:
         moved = replace(row(1), bucket=3)
         alerts.write(3, moved.attempt, [alert(1, 2)])
         assert alerts.read([moved]) == [alert(1, 2)]
+
+
+def word(offset: int, **more: Any) -> Acknowledgement:
+    """Return a word on an alert."""
+    return Acknowledgement(
+        more.get("rule", ODD.name), TOPIC, 0, offset, more.get("acknowledged", True), more.get("note", "ø <b>'"),
+        more.get("who", "ops"), 1_700_000_000_123_457,
+    )  # fmt: skip
+
+
+class AcknowledgementsContract:
+    """Fixture `acknowledgements`: Acknowledgements of `DECLARATION`, empty."""
+
+    def test_every_field_comes_back_as_it_was(self, acknowledgements: Acknowledgements) -> None:
+        written = [word(2), word(2**60, note="", who=""), word(2, rule=ODDER.name, acknowledged=False)]
+        for one in written:
+            acknowledgements.write(one)
+        assert sorted(acknowledgements.read(), key=lambda a: (a.rule, a.offset)) == sorted(
+            written, key=lambda a: (a.rule, a.offset)
+        )
+
+    def test_the_newest_word_stands(self, acknowledgements: Acknowledgements) -> None:
+        for one in (word(2), word(2, note="second"), word(2, acknowledged=False, note="taken back")):
+            acknowledgements.write(one)
+        assert acknowledgements.read() == [word(2, acknowledged=False, note="taken back")]
 
 
 def letter(offset: int, append_us: int = 1_700_000_000_123_457, **more: Any) -> DeadLetterRow:

@@ -221,6 +221,18 @@ def alerts_log(declaration: Declaration) -> Table:
     )  # fmt: skip
 
 
+def acknowledgements(declaration: Declaration) -> Table:
+    """Return what people said of alerts, the newest word on each; it expires as the alerts do."""
+    columns = (
+        ("rule", "text"), ("topic", "text"), ("partition", "int"), ("offset", "bigint"), ("acknowledged", "boolean"),
+        ("note", "text"), ("who", "text"), ("at_us", "bigint"),
+    )  # fmt: skip
+    return Table(
+        declaration.dataset, "acknowledgements", columns, ("rule",), ("topic", "partition", "offset"),
+        ttl_s=RECORD_TTL_S, comment="what people say of alerts; upserts, read whole, beside the exact path",
+    )  # fmt: skip
+
+
 def projection(declaration: Declaration, view: ViewSpec) -> Table:
     """Return the readable table of a view: finished numbers as of `seq`, newest window first."""
     finished = ((name, "bigint" if stat == "n" else "double") for name, _, stat in view.finished)
@@ -284,6 +296,7 @@ def tables(declaration: Declaration) -> tuple[Table, ...]:
     """Return every table of a dataset, the truth first and what is derived last."""
     return (
         ledger(declaration), current(declaration), dead_letters(declaration), alerts_log(declaration),
+        acknowledgements(declaration),
         *(fragments(declaration, v) for v in declaration.fragment_views), *projections(declaration),
     )  # fmt: skip
 

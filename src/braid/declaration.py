@@ -61,6 +61,7 @@ _RESERVED = frozenset(
         "baseline_n",
         "baseline_mean",
         "baseline_stddev",
+        "acknowledgement",
     }
 )
 
@@ -645,7 +646,7 @@ class _Checked:
         return ApiPath(path, raw.view, raw.alerts, raw.layer, raw.newest_window, raw.rename)
 
     def _tables(self, result: Declaration) -> None:
-        taken = {"ledger", "current", "dead_letters"}
+        taken = {"ledger", "current", "dead_letters", "acknowledgements"}
         for kind, names in (("views", [v.name for v in result.views]), ("alerts", [a.name for a in result.alerts])):
             for name in names:
                 if name in taken:

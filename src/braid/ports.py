@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from braid.acknowledgements import Acknowledgement
 from braid.alerts import Alert
 from braid.declaration import AlertRule, Topic, ViewSpec
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
@@ -129,6 +130,18 @@ class Alerts(Protocol):
 
     def read(self, rows: Sequence[LedgerRow]) -> list[Alert]:
         """Return the alerts of committed rows, in ledger order."""
+        ...
+
+
+class Acknowledgements(Protocol):
+    """What people say of alerts: the newest word on each, beside the exact path."""
+
+    def write(self, said: Acknowledgement) -> None:
+        """Hold a word in the place of an older one on the same alert."""
+        ...
+
+    def read(self) -> list[Acknowledgement]:
+        """Return every word that is held, in no order."""
         ...
 
 

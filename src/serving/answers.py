@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import orjson
 
-from braid import receipts
+from braid import acknowledgements, receipts
 from braid.aggregates import Moments, State, finish, merge_states
 from braid.alerts import Alert
 from braid.cql import event_time_column
@@ -26,7 +27,7 @@ from braid.ledger import text_of
 from braid.receipts import Question, Receipt
 from braid.views import Key, View, coarsen, digest
 from braid.windows import ALL_US, start_us
-from serving import columns
+from serving import catalog, columns
 from serving.columns import Column
 from serving.explain import Explain, Shape
 from serving.params import Query
@@ -35,6 +36,7 @@ from serving.tail import Missing
 
 T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
+Words: TypeAlias = Mapping[acknowledgements.Place, acknowledgements.Acknowledgement]
 Place: TypeAlias = tuple[int, Key]
 
 
@@ -246,8 +248,13 @@ def _exact(moments: Moments, scale: int) -> Row:
 # ---- alerts --------------------------------------------------------------------------------------------------------
 
 
-def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query) -> Answer:
-    """Return the newest alerts of some rules, newest event first; equal times in ledger order, newest first."""
+def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query, words: Words | None = None) -> Answer:
+    """Return the newest alerts of some rules, newest event first; equal times in ledger order, newest first.
+
+    Parameters
+    ----------
+    words : what people said of alerts; None leaves it out
+    """
     snapshot = covered.snapshot
     by_name = {rule.name: rule for rule in rules}
     found = [
@@ -258,13 +265,37 @@ def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query) -> Ans
         and query.within(alert.event_us)
         and query.matches(by_name[alert.rule].by, alert.key)
         and (query.min_z is None or alert.z is None or abs(alert.z) >= query.min_z)
+        and (query.acknowledged is None or _is_acknowledged(alert, words or {}) is query.acknowledged)
     ]
     found.sort(key=lambda alert: -alert.event_us)
     page, following = _page(found, query)
-    rows = [_alert(snapshot.declaration, by_name[alert.rule], alert) for alert in page]
+    rows = [alert_row(snapshot.declaration, by_name[alert.rule], alert, words) for alert in page]
     meta = covered.meta(snapshot.declaration.hash) | {"alerts": [rule.name for rule in rules]}
     meta |= {"from_seq": snapshot.recent.from_seq, "rows": len(rows), "of_rows": len(found)}
-    return Answer(rows, meta, None, columns.of_alerts(snapshot.declaration, rules), following)
+    return Answer(rows, meta, None, columns.of_alerts(snapshot.declaration, rules, words=words is not None), following)
+
+
+def _is_acknowledged(alert: Alert, words: Words) -> bool:
+    word = words.get((alert.rule, alert.topic, alert.partition, alert.offset))
+    return word is not None and word.acknowledged
+
+
+def alert_row(declaration: Declaration, rule: AlertRule, alert: Alert, words: Words | None = None) -> Row:
+    """Return one alert as answers carry it."""
+    row = _alert(declaration, rule, alert)
+    return row if words is None else row | {"acknowledgement": _word(declaration, alert, words)}
+
+
+def _word(declaration: Declaration, alert: Alert, words: Words) -> Row:
+    place = (alert.rule, alert.topic, alert.partition, alert.offset)
+    word = words.get(place)
+    return {
+        "acknowledged": word is not None and word.acknowledged,
+        "note": word.note if word else "",
+        "by": word.who or None if word else None,
+        "at": iso(word.at_us) if word else None,
+        "url": f"{catalog.address(declaration)}/alerts/{'/'.join(quote(str(p), safe='') for p in place)}/acknowledgement",
+    }
 
 
 def _alert(declaration: Declaration, rule: AlertRule, alert: Alert) -> Row:

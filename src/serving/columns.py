@@ -9,7 +9,7 @@ from typing import Literal
 from braid.cql import event_time_column, topic_of
 from braid.declaration import AlertRule, Declaration, Field, Measure, ViewSpec
 
-Kind = Literal["text", "instant", "number", "count", "exact"]
+Kind = Literal["text", "instant", "number", "count", "exact", "flag"]
 
 _STATS: Mapping[str, str] = {
     "n": "how many events held a value",
@@ -87,14 +87,28 @@ def _state(spec: ViewSpec) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def of_alerts(declaration: Declaration, rules: Sequence[AlertRule]) -> tuple[Column, ...]:
-    """Return the columns of alerts; with several rules, those of all, each nullable that not every rule has."""
+_WORD = (
+    Column(("acknowledgement", "acknowledged"), "flag", "whether somebody acknowledged it and did not take that back"),
+    Column(("acknowledgement", "note"), "text", "why"),
+    Column(("acknowledgement", "by"), "text", "the name of the key that said so", nullable=True),
+    Column(("acknowledgement", "at"), "instant", "when that was", nullable=True),
+    Column(("acknowledgement", "url"), "text", "where to PUT and DELETE it"),
+)
+
+
+def of_alerts(declaration: Declaration, rules: Sequence[AlertRule], *, words: bool = False) -> tuple[Column, ...]:
+    """Return the columns of alerts; with several rules, those of all, each nullable that not every rule has.
+
+    Parameters
+    ----------
+    words : whether what people said of each goes with it
+    """
     lists = [_of_rule(declaration, rule) for rule in rules]
     merged: dict[str, Column] = {}
     for column in (c for columns in lists for c in columns):
         everywhere = all(column.name in {c.name for c in columns} for columns in lists)
         merged.setdefault(column.name, column if everywhere else replace(column, nullable=True))
-    return tuple(merged.values())
+    return (*merged.values(), *(_WORD if words else ()))
 
 
 def _of_rule(declaration: Declaration, rule: AlertRule) -> tuple[Column, ...]:

@@ -27,6 +27,7 @@ _ARROW: Mapping[Kind, pa.DataType] = {
     "number": pa.float64(),
     "count": pa.int64(),
     "exact": pa.decimal128(38, 0),
+    "flag": pa.bool_(),
 }
 
 

@@ -44,6 +44,7 @@ def install(app: Flask, access: Access) -> None:
     @app.before_request
     def let_in() -> None:
         key, refusal = _key(access)
+        g.key_name = key.name if key else ""
         g.client = f"key {key.id}" if key else (request.remote_addr or "")
         taken = buckets.take(g.client)
         g.taken = taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from braid.acknowledgements import MOST_NOTE
 from braid.declaration import ApiPath, Declaration, ViewSpec
 from serving import catalog, columns, formats, parameters, schemas
 from serving.columns import Column
@@ -74,6 +75,7 @@ def document(declarations: Sequence[Declaration], *, secured: bool = False) -> S
     }  # fmt: skip
 
 
+NOTE = {"type": "string", "maxLength": MOST_NOTE, "description": "why, for people"}
 OPEN = ("/healthz", "/readyz")  # asked by machines that hold no key
 
 
@@ -148,11 +150,35 @@ def _of_dataset(declaration: Declaration, components: dict[str, Schema]) -> dict
         paths[f"{base}/views/{view.name}"] = {"get": _rows(declaration, view.title or view.name, asked, schema)}
     if declaration.alerts:
         row = f"{declaration.dataset}.alerts"
-        components[row] = _alert_row(columns.of_alerts(declaration, declaration.alerts))
+        components[row] = _alert_row(columns.of_alerts(declaration, declaration.alerts, words=True))
         asked = parameters.of_alerts(declaration, declaration.alerts)
         schema = schemas.listing(ref(row), ref("Meta"))
         paths[f"{base}/alerts"] = {"get": _rows(declaration, "Alerts, newest event first", asked, schema)}
+        paths[f"{base}/alerts/{{alert}}/{{topic}}/{{partition}}/{{offset}}/acknowledgement"] = _word(declaration, row)
     return paths | {path.path: {"get": _bare(declaration, path)} for path in declaration.api}
+
+
+def _word(declaration: Declaration, row: str) -> Schema:
+    answer = schemas.object_of({"data": ref(row)}, ["data"])
+    places: Sequence[tuple[str, Schema]] = (
+        ("alert", {"type": "string", "enum": [rule.name for rule in declaration.alerts]}),
+        ("topic", {"type": "string", "enum": [topic.name for topic in declaration.topics]}),
+        ("partition", {"type": "integer", "minimum": 0}),
+        ("offset", {"type": "integer", "minimum": 0}),
+    )
+    where = [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in places]
+    body = {"content": {"application/json": {"schema": schemas.object_of({"note": NOTE})}}}
+    told = {
+        "get": "One alert",
+        "put": "Acknowledge it; again with the same note changes nothing",
+        "delete": "Take that back",
+    }
+    found = {}
+    for method, summary in told.items():
+        also = (404, 503) if method == "get" else (404, 415, 503)
+        made = _plain(summary, answer, declaration.dataset, {str(s): _problem(s) for s in also})
+        found[method] = made | {"parameters": where} | ({"requestBody": body} if method == "put" else {})
+    return found
 
 
 def _alert_row(found: Sequence[Column]) -> Schema:

@@ -234,6 +234,9 @@ MIN_Z = Parameter(
 )  # fmt: skip
 
 
+ACKNOWLEDGED = words("acknowledged", "`1`: only alerts that somebody acknowledged; `0`: only the others", ("0", "1"))
+
+
 def of_view(declaration: Declaration, spec: ViewSpec, *, fixed_layer: bool = False) -> tuple[Parameter, ...]:
     """Return the parameters of a view; a path that fixes the layer has no `layer`."""
     fields = declaration.topic(spec.topics[0]).fields
@@ -255,12 +258,12 @@ def of_alerts(declaration: Declaration, rules: Sequence[AlertRule], *, one: bool
     fields = {name: f for topic in declaration.topics for name, f in topic.fields.items()}
     return (
         *(() if one else (words("alert", "one alert rule", tuple(rule.name for rule in rules)),)),
-        FROM, TO, *_keys(columns, fields), MIN_Z,
+        FROM, TO, *_keys(columns, fields), MIN_Z, *(() if one else (ACKNOWLEDGED,)),
         whole("limit", "at most so many alerts; `next` leads on", MOST_ALERTS, ALERTS), STRICT, FORMAT, CURSOR,
     )  # fmt: skip
 
 
 # a key column of such a name is asked for as `key.order=…`
 TAKEN = frozenset(
-    {"layer", "from", "to", "window", "group_by", "stats", "limit", "order", "state", "strict", "format", "cursor", "alert", "min_z", "as_of", "explain"}
+    {"layer", "from", "to", "window", "group_by", "stats", "limit", "order", "state", "strict", "format", "cursor", "alert", "min_z", "acknowledged", "as_of", "explain"}
 )  # fmt: skip

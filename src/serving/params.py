@@ -36,6 +36,7 @@ class Query:
     alert : one alert rule's name, None for all
     window_us, by, stats : a coarser window, some of the keys, some of the statistics; None for the view's own
     min_z : the least distance of an alert in standard deviations
+    acknowledged : only alerts that were, or only those that were not; None for all
     format : json, csv or arrow; None: as Accept asks
     cursor : where an earlier listing was cut, None for a new one
     as_of : an earlier answer's generation and seq, None for the newest
@@ -55,6 +56,7 @@ class Query:
     by: tuple[str, ...] | None = None
     stats: tuple[str, ...] | None = None
     min_z: Decimal | None = None
+    acknowledged: bool | None = None
     format: str | None = None
     cursor: Cursor | None = None
     as_of: AsOfAsked | None = None
@@ -73,7 +75,7 @@ class Query:
         """Return the text that every page of one listing has in common."""
         words = [
             self.layer, self.keys, self.order, self.state, self.alert, self.window_us, self.by, self.stats,
-            None if self.min_z is None else str(self.min_z.normalize()), self.explain,
+            None if self.min_z is None else str(self.min_z.normalize()), self.explain, self.acknowledged,
         ]  # fmt: skip
         return json.dumps(words, separators=(",", ":"))
 
@@ -148,7 +150,8 @@ def alert_query(
     found = reader.values
     query = Query(
         "merged", *reader.bounds(1, parameters.ALERTS_SPAN_US), reader.keys(), found["limit"], "desc",
-        strict=found["strict"], alert=found.get("alert"), min_z=found["min_z"], format=found["format"],
+        strict=found["strict"], alert=found.get("alert"), min_z=found["min_z"],
+        acknowledged={None: None, "0": False, "1": True}[found.get("acknowledged")], format=found["format"],
         cursor=reader.cursor(),
     )  # fmt: skip
     reader.check({})

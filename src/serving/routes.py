@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 
 from braid.declaration import ApiPath, Declaration, ViewSpec
 from braid.errors import LedgerError, StoreUnavailable
-from serving import answers, catalog, openapi, pages, params
+from serving import answers, catalog, openapi, pages, params, words
 from serving.answers import Answer, Covered
 from serving.explain import Explain, Shape, of_rows
 from serving.params import Query
@@ -48,6 +48,8 @@ def blueprint(service: Service, *, secured: bool = False) -> Blueprint:
     @api.get("/api/v1/datasets/<dataset>/alerts")
     def alerts(dataset: str) -> Response:
         return _alerts(service, bodies, dataset, None, {}, bare=False)
+
+    words.install(api, service, _given)
 
     @api.get("/api/v1/status")
     def status() -> Response:
@@ -117,9 +119,12 @@ def _alerts(
         rules = (snapshot.declaration.alert(query.alert),)
     snapshot = service.of_listing(snapshot, query.cursor)
     covered = service.covered(snapshot, "alerts", query)
-    compute = partial(answers.of_alerts, covered, rules, query)
+    # paths that earlier users know stay as they know them
+    said_of = None if bare else service.words(dataset)
+    compute = partial(answers.of_alerts, covered, rules, query, said_of)
     page = pages.Page(query, rename, bare=bare)
-    question = f"alerts {[r.name for r in rules]} {dict(rename)} {bare} {page.format} {query.canonical()}"
+    said = "" if bare or dataset not in service.notes else service.notes[dataset].revision
+    question = f"alerts {said} {[r.name for r in rules]} {dict(rename)} {bare} {page.format} {query.canonical()}"
     return _reply(service, bodies, covered, question, compute, page)
 
 

@@ -15,6 +15,7 @@ _KINDS: Mapping[Kind, Schema] = {
     "number": {"type": "number"},
     "count": {"type": "integer"},
     "exact": {"type": "string", "pattern": "^-?[0-9]+$"},
+    "flag": {"type": "boolean"},
 }
 
 
@@ -25,7 +26,7 @@ def ref(name: str) -> Schema:
 
 def of_rows(columns: Sequence[Column], required: Sequence[str] = ()) -> Schema:
     """Return the schema of a row: no field beyond its columns; `required` names those that no query leaves out."""
-    row: Schema = _object({})
+    row: Schema = object_of({})
     for column in columns:
         _put(row, column.path, _of(column))
     return row | {"required": list(required)}
@@ -35,7 +36,7 @@ def _put(within: Schema, path: Sequence[str], schema: Schema) -> None:
     if len(path) == 1:
         within["properties"][path[0]] = schema
         return
-    _put(within["properties"].setdefault(path[0], _object({})), path[1:], schema)
+    _put(within["properties"].setdefault(path[0], object_of({})), path[1:], schema)
 
 
 def _of(column: Column) -> Schema:
@@ -51,7 +52,8 @@ def _of(column: Column) -> Schema:
     return schema
 
 
-def _object(properties: Mapping[str, Schema], required: Sequence[str] | None = None, **more: Any) -> Schema:
+def object_of(properties: Mapping[str, Schema], required: Sequence[str] | None = None, **more: Any) -> Schema:
+    """Return the schema of an object with no field beyond `properties`."""
     closed: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
     return closed | ({} if required is None else {"required": list(required)}) | more
 
@@ -63,7 +65,9 @@ def _said(schema: Schema, meaning: str) -> Schema:
 def listing(row: Schema, meta: Schema) -> Schema:
     """Return the schema of an answer with rows: `data`, `meta`, `next`."""
     following = {"type": ["string", "null"], "description": "the address of the next page, null when this is the last"}
-    return _object({"data": {"type": "array", "items": row}, "meta": meta, "next": following}, ["data", "meta", "next"])
+    return object_of(
+        {"data": {"type": "array", "items": row}, "meta": meta, "next": following}, ["data", "meta", "next"]
+    )
 
 
 TEXT: Schema = {"type": "string"}
@@ -72,7 +76,7 @@ INSTANT: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_INSTANT: Schema = {"type": ["string", "null"], "format": "date-time"}
 _OFFSETS: Schema = {"type": "object", "additionalProperties": COUNT}
 
-AS_OF = _object(
+AS_OF = object_of(
     {
         "generation": _said(COUNT, "the batch result that was merged; 0: none yet"),
         "cut_seq": _said(COUNT, "batch holds the ledger rows up to this one"),
@@ -103,7 +107,7 @@ META = {
         "as_of": ref("AsOf"),
         "complete": _said({"type": "boolean"}, "whether nothing is missing"),
         "missing": {"type": "array", "items": ref("Missing")},
-        "layers": _object(
+        "layers": object_of(
             {
                 "batch_until": _said(_MAYBE_INSTANT, "when the cut was committed"),
                 "speed_until": _said(_MAYBE_INSTANT, "when the last ledger row of the answer was committed"),
@@ -136,7 +140,7 @@ PROBLEM = {
         "request_id": TEXT,
         "errors": {
             "type": "array",
-            "items": _object({"parameter": TEXT, "expected": TEXT, "got": TEXT}, ["parameter", "expected", "got"]),
+            "items": object_of({"parameter": TEXT, "expected": TEXT, "got": TEXT}, ["parameter", "expected", "got"]),
         },
         "known": _said({"type": "array", "items": TEXT}, "the names there are"),
         "missing": {"type": "array", "items": ref("Missing")},

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from braid import gaps, status
+from braid.acknowledgements import Acknowledgement, Place
 from braid.declaration import Declaration
 from braid.errors import Gap
 from braid.ledger import Offsets, check_log
-from braid.ports import Clock
+from braid.ports import Acknowledgements, Clock
 from serving import vitals
 from serving.answers import Covered
 from serving.cursors import Cursor, Pins
 from serving.follower import Follower, Stores
 from serving.history import History
+from serving.notes import EVERY_S as NOTES_EVERY_S
+from serving.notes import Notes
 from serving.params import Query
 from serving.problems import NotFound, Problem, Unavailable
 from serving.snapshot import Snapshot, What
@@ -43,6 +46,7 @@ class Dataset:
     ends : asks the broker for the end offsets of the dataset's topics
     held : asks it for what it still holds: the earliest offsets, and the ids of the topics
     jobs : what the heartbeats of its jobs say, by `speed` and `batch`; None for one that does not run
+    said : opens what people say of its alerts
     """
 
     declaration: Declaration
@@ -50,6 +54,7 @@ class Dataset:
     ends: Callable[[], Offsets]
     held: Callable[[], HeldLog] | None = None
     jobs: Callable[[], Mapping[str, Mapping[str, Any] | None]] = dict
+    said: Callable[[], Acknowledgements] | None = None
 
 
 @dataclass(slots=True)
@@ -94,6 +99,8 @@ class Service:
         self._waiting = {name: Waiting() for name in datasets}
         self._rates = {name: Rates() for name in datasets}
         self._jobs = {name: d.jobs for name, d in datasets.items()}
+        self.notes = {name: Notes(d.said) for name, d in datasets.items() if d.said and d.declaration.alerts}
+        self.said = [Watch("acknowledgements", n.look, NOTES_EVERY_S, clock, monotonic) for n in self.notes.values()]
         self.ends = {
             name: Watch("kafka", self._sampled(name, d.ends), ENDS_EVERY_S, clock, monotonic)
             for name, d in datasets.items()
@@ -123,7 +130,7 @@ class Service:
             watch.step()
 
     def _watches(self) -> list[Watch[Any]]:
-        return [*self.ends.values(), *self.held.values(), self.hive]
+        return [*self.ends.values(), *self.held.values(), *self.said, self.hive]
 
     def _sampled(self, name: str, ends: Callable[[], Offsets]) -> Callable[[], Offsets]:
         def ask() -> Offsets:
@@ -296,6 +303,14 @@ class Service:
         kafka = [watch.contact for watch in self.ends.values()]
         worst = {c[0].name: min(c, key=lambda x: x.answered_s or 0.0) for c in (cassandra, kafka) if c}
         return worst | {"hive": self.hive.contact}
+
+    def words(self, dataset: str) -> Mapping[Place, Acknowledgement]:
+        """Return what people said of a dataset's alerts."""
+        return self.notes[dataset].held if dataset in self.notes else {}
+
+    def silent(self, part: str) -> Missing | None:
+        """Return a part as missing when it has not answered lately."""
+        return self.contacts()[part].silence(self._monotonic())
 
     def answers(self, contact: Contact) -> bool:
         """Return whether a part has answered lately."""

@@ -18,7 +18,7 @@ from braid.adapters.kafka import KafkaLog
 from braid.declaration import Declaration, load_all
 from braid.errors import LedgerError, StoreUnavailable
 from braid.ledger import Offsets
-from braid.ports import topics_of
+from braid.ports import Acknowledgements, topics_of
 from braid.settings import Settings
 from serving.app import create_app
 from serving.follower import Stores
@@ -92,4 +92,7 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
     def jobs() -> dict[str, dict[str, Any] | None]:
         return {job: heartbeat.said(settings.heartbeat(f"{job}-{declaration.dataset}")) for job in ("speed", "batch")}
 
-    return Dataset(declaration, stores, ends, held, jobs)
+    def said() -> Acknowledgements:
+        return store.get().stores(declaration).acknowledgements
+
+    return Dataset(declaration, stores, ends, held, jobs, said)

@@ -69,6 +69,12 @@ class TestCassandraAlerts(contracts.AlertsContract):
         return stores.alerts
 
 
+class TestCassandraAcknowledgements(contracts.AcknowledgementsContract):
+    @pytest.fixture
+    def acknowledgements(self, stores: cassandra.Stores) -> cassandra.CassandraAcknowledgements:
+        return stores.acknowledgements
+
+
 class TestCassandraDeadLetters(contracts.DeadLettersContract):
     @pytest.fixture
     def dead_letters(self, stores: cassandra.Stores) -> cassandra.CassandraDeadLetters:

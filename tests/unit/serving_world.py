@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from braid import ledger as chain
 from braid.adapters.memory import (
     FixedClock,
+    MemoryAcknowledgements,
     MemoryAlerts,
     MemoryFragments,
     MemoryGenerations,
@@ -164,6 +165,7 @@ class World:
         self.past = Kept(self.kept_generations)
         self.fragments = MemoryFragments()
         self.alerts = MemoryAlerts()
+        self.words = Faulty(MemoryAcknowledgements(), "cassandra")
         self.ledger = Faulty(self.kept, "cassandra")
         self.generations = Faulty(self.kept_generations, "hive")
         self.hive_down = False
@@ -232,7 +234,7 @@ class World:
 def service_of(*worlds: World) -> Service:
     """Return a service over some worlds, not started."""
     datasets = {
-        w.declaration.dataset: Dataset(w.declaration, w.stores, lambda w=w: dict(w.log_end), lambda w=w: w.held_log)  # type: ignore[misc]
+        w.declaration.dataset: Dataset(w.declaration, w.stores, lambda w=w: dict(w.log_end), lambda w=w: w.held_log, said=lambda w=w: w.words)  # type: ignore[misc]
         for w in worlds
     }  # fmt: skip
     first = worlds[0]

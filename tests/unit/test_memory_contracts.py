@@ -30,6 +30,12 @@ class TestMemoryFragments(contracts.FragmentsContract):
         return memory.MemoryFragments()
 
 
+class TestMemoryAcknowledgements(contracts.AcknowledgementsContract):
+    @pytest.fixture
+    def acknowledgements(self) -> memory.MemoryAcknowledgements:
+        return memory.MemoryAcknowledgements()
+
+
 class TestMemoryAlerts(contracts.AlertsContract):
     @pytest.fixture
     def alerts(self) -> memory.MemoryAlerts:

@@ -35,7 +35,7 @@ def test_every_route_is_described_and_nothing_else(document: Any) -> None:
     for path in document["paths"]:
         adapter = app_of(World()).url_map.bind("localhost")
         for method in document["paths"][path]:
-            rule, _ = adapter.match(path.replace("{", "").replace("}", ""), method=method.upper(), return_rule=True)
+            rule, _ = adapter.match(re.sub(r"{[a-z]+}", "0", path), method=method.upper(), return_rule=True)
             described.add(rule.rule)
     assert described == rules
 

@@ -159,6 +159,10 @@ def test_alerts_come_newest_event_first_with_their_baseline() -> None:
         "city": "Bern", "taken_at": "2026-01-01T00:00:00.000002Z", "fare_usd": 99.99, "ride": "r0", "vendor": "a",
         "z": 3.5, "baseline": {"n": 40, "mean": 10.0, "stddev": 1.5}, "seq": 1, "topic": "rides-log", "partition": 0,
         "offset": 0, "alert": "odd_fares",
+        "acknowledgement": {
+            "acknowledged": False, "note": "", "by": None, "at": None,
+            "url": "/api/v1/datasets/rides/alerts/odd_fares/rides-log/0/0/acknowledgement",
+        },
     }  # fmt: skip
     assert [r["offset"] for r in get(client, "/api/v1/datasets/rides/alerts?city=Lima")["data"]] == [1]
     assert [r["offset"] for r in get(client, "/api/v1/datasets/rides/alerts?limit=1")["data"]] == [2]

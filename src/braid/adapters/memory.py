@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+from braid.acknowledgements import Acknowledgement, Place
 from braid.aggregates import FP_MODULUS, State, finish
 from braid.alerts import Alert
 from braid.declaration import AlertRule, ViewSpec
@@ -264,6 +265,21 @@ class MemoryAlerts:
             held = self._held.get((row.bucket, row.seq, row.attempt), {})
             found += [held[place] for place in sorted(held)]
         return found
+
+
+class MemoryAcknowledgements:
+    """What people say of alerts, by place."""
+
+    def __init__(self) -> None:
+        self._held: dict[Place, Acknowledgement] = {}
+
+    def write(self, said: Acknowledgement) -> None:
+        """Hold a word in the place of an older one."""
+        self._held[said.place] = said
+
+    def read(self) -> list[Acknowledgement]:
+        """Return every word that is held."""
+        return list(self._held.values())
 
 
 class MemoryDeadLetters:

@@ -12,6 +12,7 @@ from braid import cql
 from braid.adapters.cassandra.ledger import CassandraLedger
 from braid.adapters.cassandra.session import Session, opened
 from braid.adapters.cassandra.states import (
+    CassandraAcknowledgements,
     CassandraAlerts,
     CassandraDeadLetters,
     CassandraFragments,
@@ -31,6 +32,7 @@ class Stores:
     alerts: CassandraAlerts
     dead_letters: CassandraDeadLetters
     projections: CassandraProjections
+    acknowledgements: CassandraAcknowledgements
 
 
 class Cassandra:
@@ -84,6 +86,7 @@ class Cassandra:
             CassandraAlerts(self._session, declaration),
             CassandraDeadLetters(self._session, declaration),
             CassandraProjections(self._session, declaration),
+            CassandraAcknowledgements(self._session, declaration),
         )
 
     def close(self) -> None:

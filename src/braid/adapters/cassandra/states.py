@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from itertools import groupby
 from typing import Any
 
 from cassandra.util import Date
 
 from braid import cql
+from braid.acknowledgements import Acknowledgement
 from braid.adapters.cassandra.session import Row, Session
 from braid.aggregates import Moments, State, finish, lift
 from braid.alerts import Alert
@@ -95,6 +97,25 @@ class CassandraAlerts:
 def _alert(columns: Row) -> Alert:
     _, seq, topic, partition, offset, rule, _, event_us, key, shown, *numbers = columns
     return Alert(rule, seq, topic, partition, offset, event_us, tuple(json.loads(key)), json.loads(shown), *numbers)
+
+
+class CassandraAcknowledgements:
+    """The port `Acknowledgements` of one dataset."""
+
+    def __init__(self, session: Session, declaration: Declaration) -> None:
+        self._session = session
+        table = cql.acknowledgements(declaration)
+        self._insert = table.insert()
+        self._select = table.select("WHERE rule = ?")
+        self._rules = [rule.name for rule in declaration.alerts]
+
+    def write(self, said: Acknowledgement) -> None:
+        """Hold a word in the place of an older one on the same alert."""
+        self._session.write(self._insert, [astuple(said)])
+
+    def read(self) -> list[Acknowledgement]:
+        """Return every word that is held."""
+        return [Acknowledgement(*row) for rule in self._rules for row in self._session.run(self._select, (rule,))]
 
 
 class CassandraDeadLetters:
