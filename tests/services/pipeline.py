@@ -161,38 +161,66 @@ def scaled(text: Decimal, scale: int) -> int:
     return int(text.scaleb(scale).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
+class Count:
+    """The states of one view over the records handed over so far: plain loops, each id once."""
+
+    def __init__(self, declaration: Declaration, view: str) -> None:
+        self._declaration = declaration
+        self._spec = declaration.view(view)
+        self._seen: set = set()
+        self._cells: dict[tuple, dict] = {}
+
+    def add(self, records) -> None:
+        """Count records; those that are no good event are named by their dead letters elsewhere and are passed over."""
+        topic, window_us = self._declaration.topics[0], self._spec.window_us
+        for r in records:
+            event = good(r, self._declaration)
+            if event is None:
+                continue
+            at_us = instant_us(event[topic.event_time.field])
+            identity = tuple(
+                instant_us(event[f]) if topic.fields[f].type == "time" else event[f] for f in topic.event_id
+            )
+            if identity in self._seen:
+                continue
+            self._seen.add(identity)
+            start = at_us // window_us * window_us if window_us else 0
+            place = (start, *(event[c] for c in self._spec.by))
+            cell = dict(self._cells.get(place) or {m.name: (0, 0, 0, None, None) for m in self._spec.measures})
+            for m in self._spec.measures:
+                if event.get(m.of) is not None:
+                    cell[m.name] = with_one(cell[m.name], scaled(Decimal(event[m.of]), m.scale))
+            self._cells[place] = cell  # a new one: what was handed out stays as it was
+
+    def states(self) -> dict:
+        """Return {(window start in µs, *keys): {measure: (n, sum, sumsq, min, max)}}."""
+        return dict(self._cells)
+
+
+def with_one(moments: tuple, x: int) -> tuple:
+    """Return (n, Σx, Σx², min, max) with one more value."""
+    n, total, squares, low, high = moments
+    return n + 1, total + x, squares + x * x, x if n == 0 else min(low, x), x if n == 0 else max(high, x)
+
+
 def recompute(declaration: Declaration, view: str, records: list[Record], until: dict | None = None) -> dict:
-    """Return {(window start in µs, *keys): {measure: (n, sum, sumsq, min, max)}} of good records before `until`.
+    """Return the states of a view over the records before `until` (by "topic:partition"; None for all), in their order."""
+    count = Count(declaration, view)
+    count.add(r for r in records if until is None or r.offset < until[f"{r.topic}:{r.partition}"])
+    return count.states()
 
-    Parameters
-    ----------
-    records : in ledger order within each partition; those that are no good event are named by their dead letters
-        elsewhere and are passed over here
-    until : end offsets by "topic:partition"; None for all
+
+def recomputes(declaration: Declaration, view: str, records: list[Record], untils: list[dict]):
+    """Yield (until, states) for many ends at once, the earliest first: each counts on from the one before.
+
+    Ends of ledger rows are one chain, each covering the one before: that is asserted here.
     """
-    topic, spec, seen, result = declaration.topics[0], declaration.view(view), set(), {}
-    for r in records:
-        if until is not None and r.offset >= until[f"{r.topic}:{r.partition}"]:
-            continue
-        event = good(r, declaration)
-        if event is None:
-            continue
-        at_us = instant_us(event[topic.event_time.field])
-        identity = tuple(instant_us(event[f]) if topic.fields[f].type == "time" else event[f] for f in topic.event_id)
-        if identity in seen:
-            continue
-        seen.add(identity)
-        start = at_us // spec.window_us * spec.window_us if spec.window_us else 0
-        cell = result.setdefault((start, *(event[c] for c in spec.by)), {m.name: [] for m in spec.measures})
-        for m in spec.measures:
-            if event.get(m.of) is not None:
-                cell[m.name].append(scaled(Decimal(event[m.of]), m.scale))
-    return {place: {m: moments(xs) for m, xs in cell.items()} for place, cell in result.items()}
-
-
-def moments(xs: list[int]) -> tuple:
-    """Return (n, Σx, Σx², min, max) by plain sums."""
-    return len(xs), sum(xs), sum(x * x for x in xs), min(xs, default=None), max(xs, default=None)
+    count, covered = Count(declaration, view), dict.fromkeys(untils[0], 0) if untils else {}
+    for until in sorted(untils, key=lambda u: sum(u.values())):
+        assert all(covered[p] <= until[p] for p in until), f"{until} does not continue {covered}"
+        count.add(r for r in records if covered[p := f"{r.topic}:{r.partition}"] <= r.offset < until[p])
+        covered = until
+        yield until, count.states()
 
 
 def good(record: Record, declaration: Declaration) -> dict | None:
