@@ -10,7 +10,7 @@ import typer
 
 from braid.errors import BraidError
 
-MODULES = ("cli.machine", "cli.status", "cli.shell", "cli.jobs", "cli.keys", "cli.verify", "cli.gaps")
+MODULES = ("cli.machine", "cli.status", "cli.shell", "cli.jobs", "cli.keys", "cli.verify", "cli.explain", "cli.gaps")
 
 
 def build() -> typer.Typer:

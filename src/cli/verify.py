@@ -94,7 +94,24 @@ def _claim(settings: "Settings", what: str, as_json: bool) -> bool:
 
 
 def fetched(url: str) -> tuple[str, list[dict[str, Any]] | None]:
-    """Return the receipt and the rows of an answer, asked for with its exact states (a page has them only if it was cut so).
+    """Return the receipt and the rows of an answer with its exact states (a page has them only if it was cut so).
+
+    Raises
+    ------
+    ReceiptRefused
+        The answer has none.
+    """
+    body, header = asked(url)
+    meta = body.get("meta") if isinstance(body, dict) else None
+    receipt = meta.get("receipt") if isinstance(meta, dict) else header
+    if not receipt:
+        raise ReceiptRefused(f"{url}: expected an answer of a view with a receipt, got one without")
+    rows = body["data"] if isinstance(body, dict) else body
+    return receipt, rows if all("state" in row for row in rows) else None
+
+
+def asked(url: str, **more: str) -> tuple[Any, str | None]:
+    """Return an answer as JSON, asked for with its exact states and with further parameters, and its receipt's header.
 
     Raises
     ------
@@ -105,25 +122,20 @@ def fetched(url: str) -> tuple[str, list[dict[str, Any]] | None]:
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
-        raise UsageError(f"verify: expected an http address, got {url!r}")
+        raise UsageError(f"expected an http address, got {url!r}")
     query = parse_qsl(parts.query, keep_blank_values=True)
     if "cursor" not in {name for name, _ in query}:  # a page of a listing is asked for as it stands
-        query = [(name, value) for name, value in query if name not in {"state", "format"}] + [("state", "1")]
-    asked = urlunsplit(parts._replace(query=urlencode(query)))
-    request = urllib.request.Request(asked, headers={"Accept": "application/json"})  # noqa: S310 - http or https
+        own = {"state": "1"} | more
+        query = [(name, value) for name, value in query if name not in {"format", *own}] + list(own.items())
+    address = urlunsplit(parts._replace(query=urlencode(query)))
+    request = urllib.request.Request(address, headers={"Accept": "application/json"})  # noqa: S310 - http or https
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-            body, header = json.load(response), response.headers.get("X-Braid-Receipt")
+            return json.load(response), response.headers.get("X-Braid-Receipt")
     except urllib.error.HTTPError as error:
-        raise UsageError(f"{asked}: expected an answer, got {error.code}: {_detail(error)}") from error
+        raise UsageError(f"{address}: expected an answer, got {error.code}: {_detail(error)}") from error
     except (OSError, ValueError) as error:
-        raise StoreUnavailable(f"{asked}: expected an answer, got {error}; is the API up? `braid status`") from error
-    meta = body.get("meta") if isinstance(body, dict) else None
-    receipt = meta.get("receipt") if isinstance(meta, dict) else header
-    if receipt:
-        rows = body["data"] if isinstance(body, dict) else body
-        return receipt, rows if all("state" in row for row in rows) else None
-    raise ReceiptRefused(f"{asked}: expected an answer of a view with a receipt, got one without")
+        raise StoreUnavailable(f"{address}: expected an answer, got {error}; is the API up? `braid status`") from error
 
 
 def named(declaration: "Declaration", url: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

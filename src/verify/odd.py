@@ -210,3 +210,19 @@ def instant(text: str, zone: str) -> int:
     if not LEAST <= micros < BEYOND:
         raise _Dead
     return micros
+
+
+def moment(text: str, zone: str) -> int | None:
+    """Return a time of docs/records.md as microseconds UTC, None when the text is none."""
+    try:
+        return instant(text, zone)
+    except _Dead:
+        return None
+
+
+def number(field: Field, text: str) -> int | None:
+    """Return a number's scaled integer, None when the text is none that the field takes."""
+    try:
+        return _scaled(field, _Digits(text))
+    except _Dead:
+        return None

@@ -229,6 +229,44 @@ def test_an_earlier_answer_is_given_again_until_its_generation_is_dropped(world:
     assert (status, out[:6]) == (0, "equal:"), out + err
 
 
+def test_an_event_is_explained_counted_copied_dead_and_waiting(world: World) -> None:
+    at = f"{world.proof.topic}:0"
+    held = world.proof.held(0, world.proof.stores.ledger.head().end[world.proof.place])
+    own = [r.offset for r in held if r.value.startswith(b'{"image_id": "P-7",') and b"00:00:00Z" in r.value]
+    status, out, err = world.braid("explain", "P-7", "2026-01-01T00:00:00Z", "--dataset", world.name)
+    assert status == 0, err
+    first, *copies = [line for line in out.splitlines() if line.startswith(at)]
+    assert first.startswith(f"{at} offset {own[0]}, seq 1, ") and "counted: counts once, in generation" in first
+    assert len(copies) == len(own) - 1 > 0
+    assert all(f"copy: of {at} offset {own[0]}, which is first in ledger order and counts" in line for line in copies)
+    assert "    realtime_ndvi_by_class: window 2026-01-01T00:00:00Z, class_name 'cotton crop'" in out
+    dead = next(r.offset for r in held if r.value == BAD[2])
+    status, out, _ = world.braid("explain", f"{at}:{dead}")
+    assert status == 0 and f"{at} offset {dead}, " in out and "dead: $.class_name: expected one of red soil" in out
+    status, out, _ = world.braid("explain", f"{at}:{own[-1]}", "--json")
+    found = json.loads(out)
+    assert [one["verdict"] for one in found] == ["counted", *["copy"] * (len(own) - 1)]
+    assert found[0]["identity"] == ["P-7", 1767225600000000]
+    world.proof.send([b'{"image_id": "\\u0050-77777"' + image(77777)[len(b'{"image_id": "P-77777"') :]])
+    status, out, _ = world.braid("explain", "P-77777")
+    assert status == 0 and "after head" in out and "waiting: " in out
+    world.api.complete_at(world.name, world.proof.count().seq)
+    status, out, _ = world.braid("explain", "P-77777")
+    assert f"counted: counts once, in the tail, fragment of seq {world.proof.stores.ledger.head().seq}" in out
+    status, out, _ = world.braid("explain", "P-nobody")
+    assert status == 1 and out.startswith("no record of P-nobody")
+
+
+def test_an_answer_is_explained_row_by_row(world: World) -> None:
+    status, out, err = world.braid("explain", "--json", world.url("landcover_aggregates"))
+    assert status == 0, err
+    for row in json.loads(out):
+        merged = row["explain"]
+        assert merged["generation"]["n"] + sum(part["n"] for part in merged["fragments"]) == row["n"]
+    status, out, _ = world.braid("explain", world.url("landcover_aggregates"))
+    assert status == 0 and "(generation " in out and out.rstrip().endswith("3 rows")
+
+
 def test_what_cannot_be_verified_says_why(world: World) -> None:
     for words, status, text in (
         (("verify",), 2, "expected a receipt, a URL, a dataset, or --all"),

@@ -31,7 +31,7 @@ MAY_IMPORT = {
 # where a library may be imported: files, or folders with all below them
 HOMES = {
     "cassandra": ("braid/adapters/cassandra/",),
-    "duckdb": ("verify/second_path.py",),
+    "duckdb": ("verify/second_path.py", "verify/search.py"),
     "flask": ("serving/",),
     "flask_compress": ("serving/",),
     "gunicorn": ("serving/",),
