@@ -39,6 +39,7 @@ SCHEMA = pa.schema([
     ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("append_us", pa.int64()),
     ("raw", pa.binary()),
 ])  # fmt: skip
+FILES_AT_ONCE = 2  # a file is mostly one row group, which one thread reads
 _W = "[ \\t\\n\\r]*"
 _STRING = '"[^"\\\\\\x00-\\x1f]*"'
 _SCALAR = f"(?:{_STRING}|-?(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?|true|false|null)"
@@ -101,9 +102,10 @@ class SecondPath:
 
     def add_files(self, topic: str, paths: Sequence[Path]) -> None:
         """Read one topic's Parquet files of the master, of which only positions and raw bytes are used."""
-        for path in paths:
-            columns = ", ".join(_q(name) for name in SCHEMA.names)
-            self._add(self._declaration.topic(topic), f"SELECT {columns} FROM read_parquet({_text(str(path))})")
+        columns = ", ".join(_q(name) for name in SCHEMA.names)
+        for at in range(0, len(paths), FILES_AT_ONCE):
+            names = ", ".join(_text(str(path)) for path in paths[at : at + FILES_AT_ONCE])
+            self._add(self._declaration.topic(topic), f"SELECT {columns} FROM read_parquet([{names}])")
 
     def add_records(self, topic: str, records: pa.Table) -> None:
         """Read records of one topic in the columns of SCHEMA."""
@@ -253,27 +255,53 @@ class SecondPath:
 
 
 def usual(topic: Topic, source: str) -> str:
-    """Return the SELECT of each record's position, whether it is usual, its values, and its raw bytes when it is not."""
-    fields = topic.fields.values()
-    tokens = ", ".join(f"{_token(f)} AS t{i}" for i, f in enumerate(fields))
-    checks = [_check(f, f"t{i}") for i, f in enumerate(fields)]
-    whole = (
-        f"octet_length(raw) <= 999999 AND regexp_full_match(j, {_text(_FLAT)}) AND len(json_keys(j)) = len(list_distinct(json_keys(j))) "
-        "AND (strlen(j) <= 1000 OR list_max(list_transform(json_keys(j), lambda k: length(k))) <= 1000)"
+    """Return the SELECT of each record's position, whether it is usual, its values, and its raw bytes when it is not.
+
+    A record with its fields in declared order is told by one pattern, which also finds the values; of another flat one the
+    keys are compared and each value is looked for.
+    """
+    fields = tuple(topic.fields.values())
+    flat = (
+        f"CASE WHEN ordered THEN true WHEN regexp_full_match(j, {_text(_FLAT)}) THEN "
+        "len(try(json_keys(j))) = len(list_distinct(try(json_keys(j)))) AND (strlen(j) <= 1000 OR "
+        "list_max(list_transform(try(json_keys(j)), lambda k: length(k))) <= 1000) END"
     )
-    values = [
-        f"CASE WHEN usual THEN {value} END AS {_c(f.name)}"
-        for i, f in enumerate(fields)
-        for value in [_value(f, f"t{i}")]
-    ]
-    local = [
+    found = f"regexp_extract(j, {_text(_ordered(fields))}, [{', '.join(_text(f't{i}') for i in range(len(fields)))}])"
+    tokens = ", ".join(f"{_token(f, i)} AS t{i}" for i, f in enumerate(fields))
+    checks = " AND ".join(_check(f, f"t{i}") for i, f in enumerate(fields))
+    values = [f"CASE WHEN usual THEN {_value(f, f't{i}')} END AS {_c(f.name)}" for i, f in enumerate(fields)]
+    values += [
         f"coalesce(t{i} NOT LIKE '%Z\"', false) AS {_c(f.name)}_local" for i, f in enumerate(fields) if f.type == "time"
     ]
+    steps = (
+        "SELECT *, CASE WHEN octet_length(raw) <= 999999 THEN try(decode(raw)) END AS j FROM",
+        f"SELECT *, {found} AS s FROM",
+        "SELECT *, coalesce(s.t0 <> '', false) AS ordered FROM",
+        f"SELECT *, coalesce({flat}, false) AS flat FROM",
+        f"SELECT *, {tokens} FROM",
+        f"SELECT *, coalesce(flat AND {checks}, false) AS usual FROM",
+        f'SELECT partition, "offset", append_us, usual, {", ".join(values)}, CASE WHEN NOT usual THEN raw END AS raw FROM',
+    )
+    for step in steps:
+        source = f"{step} ({source})"
+    return source
+
+
+def _ordered(fields: Sequence[Field]) -> str:
+    """Return the pattern of a record with its fields in declared order, a group for each value; one that cannot match
+    when the first field may be absent."""
+    parts = []
+    for i, field in enumerate(fields):
+        number = (
+            f"-?(?:0|[1-9][0-9]{{0,9}})(?:\\.[0-9]{{1,{field.scale}}})?" if field.scale else "-?(?:0|[1-9][0-9]{0,9})"
+        )
+        value = f"({number if field.numeric else _STRING}{'|null' if field.optional else ''})"
+        pair = f'{f"{_W},{_W}" if i else ""}"{field.name}"{_W}:{_W}{value}'
+        parts.append(f"(?:{pair})?" if field.optional else pair)
     return (
-        f'SELECT partition, "offset", append_us, usual, {", ".join([*values, *local])}, CASE WHEN NOT usual THEN raw END AS raw FROM ('
-        f"SELECT *, coalesce(flat AND {' AND '.join(checks)}, false) AS usual FROM ("
-        f"SELECT *, {tokens} FROM (SELECT *, coalesce(CASE WHEN {whole} THEN true END, false) AS flat FROM ("
-        f"SELECT *, try(decode(raw)) AS j FROM ({source})))))"
+        f"\\A{_W}\\{{{_W}{''.join(parts)}{_W}\\}}{_W}\\z"
+        if not fields[0].optional
+        else f"\\A[^\\x{{0}}-\\x{{10ffff}}]{''.join(parts)}"
     )
 
 
@@ -293,10 +321,11 @@ def _start(window_us: int) -> str:
     return f"event_us - event_us % {window_us}" if window_us else "0"
 
 
-def _token(field: Field) -> str:
+def _token(field: Field, i: int) -> str:
     """Return a field's value as it is written, with its quotes; null when it is absent or null."""
     pattern = f'"{field.name}"{_W}:{_W}("[^"]*"|[^",}} \\t\\n\\r]+)'
-    return f"CASE WHEN flat THEN nullif(nullif(regexp_extract(j, {_text(pattern)}, 1), ''), 'null') END"
+    found = f"CASE WHEN ordered THEN s.t{i} WHEN flat THEN regexp_extract(j, {_text(pattern)}, 1) END"
+    return f"nullif(nullif({found}, ''), 'null')"
 
 
 def _check(field: Field, token: str) -> str:

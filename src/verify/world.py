@@ -22,7 +22,7 @@ from braid.declaration import Declaration, load_all, parse
 from braid.errors import Gap, LedgerError, ReceiptRefused, UnknownDataset
 from braid.ledger import LedgerRow, Offsets
 from braid.settings import Settings
-from verify.second_path import SCHEMA, SecondPath, Span
+from verify.second_path import FILES_AT_ONCE, SCHEMA, SecondPath, Span
 
 Say = Callable[[str], None]
 AT_ONCE = 100_000  # Kafka records handed over together
@@ -141,8 +141,9 @@ def _from_master(world: World, path: SecondPath, cuts: Sequence[Cut], say: Say) 
     total = sum(cut.records for cut in cuts)
     for cut in cuts:
         for topic in sorted({name.split("/")[0].removeprefix("topic=") for name in cut.files if "/" in name}):
-            for file in world.master.files([cut], topic):
-                path.add_files(topic, [file])
+            files = world.master.files([cut], topic)
+            for at in range(0, len(files), FILES_AT_ONCE):
+                path.add_files(topic, files[at : at + FILES_AT_ONCE])
                 say(f"read {path.records:,} of {total:,} records of the master")
 
 

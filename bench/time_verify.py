@@ -1,6 +1,6 @@
 """How long `braid verify` takes: a dataset of any size, written straight into a master, a ledger and a generation, then timed.
 
-    .venv/bin/python bench/verify.py --events 10000000        # needs `braid up` (Cassandra, Kafka and HiveServer2), no Spark
+    .venv/bin/python bench/time_verify.py --events 10000000        # needs `braid up` (Cassandra, Kafka and HiveServer2), no Spark
 
 The records are those of the declaration, with copies and dead ones among them, in the archive's layout. The ledger rows,
 fragments and the generation are what a correct engine would have written: numpy counts them from the same numbers, and so
@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch_layer.audit import Own
 from batch_layer.publish import Built, Stores, steps
 from batch_layer.recompute import Recomputed
 from braid import hiveql
@@ -167,7 +168,7 @@ def _make(
     for _ in steps(
         stores,
         declaration,
-        Built(rows[-1], (cut.folder,), Recomputed(states, {}, events), Audited()),
+        Built(rows[-1], (cut.folder,), Recomputed(states, Own(), events), Audited()),
         kept.ledger.current(),
     ):
         pass
@@ -235,7 +236,7 @@ def _fold(made: Made) -> dict[tuple[int, tuple[str, ...]], State]:
     windows, classes, values, hashes = (
         np.concatenate(c) for c in (made.windows, made.classes, made.values, made.hashes)
     )
-    found = {}
+    found: dict[tuple[int, tuple[str, ...]], State] = {}
     keys, index = np.unique(windows * len(CLASSES) + classes, return_inverse=True)
     order = np.argsort(index, kind="stable")
     for key, chosen in zip(keys.tolist(), np.split(order, np.cumsum(np.bincount(index))[:-1]), strict=True):
