@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from batch_layer.recompute import Recomputed
-from braid.adapters.files import FileGenerations, Manifest
+from braid.adapters.files import FileGenerations, Manifest, Publication
 from braid.declaration import Declaration
 from braid.generations import Audited, audit_text
 from braid.ledger import Current, LedgerRow
@@ -63,6 +63,7 @@ def steps(stores: Stores, declaration: Declaration, built: Built, served: Curren
         yield "partition_added"
     audit = audit_text({name: view.sums for name, view in made.views.items()}, built.audited)
     current = Current(gen, head.seq, head.end, declaration.hash, audit, stores.clock.now_us())
+    stores.files.write_publication(Publication(current, served.gen, built.result.records))
     stores.ledger.publish(current, served.gen)
     yield "published"
     repair(stores, declaration, current)
@@ -104,6 +105,12 @@ def numbers(stores: Stores, declaration: Declaration) -> set[int]:
     """Return every generation number that a file or a partition carries, whoever left it there."""
     registered = [stores.catalogue.numbers(spec) for spec in declaration.views]
     return stores.files.numbers().union(*registered)
+
+
+def register(stores: Stores, declaration: Declaration, made: Manifest) -> None:
+    """Register the parts of a generation's views in the catalogue; those that are there stay."""
+    for spec in declaration.views:
+        _register(stores, declaration, made, spec.name)
 
 
 def _register(stores: Stores, declaration: Declaration, made: Manifest, name: str) -> None:

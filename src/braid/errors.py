@@ -20,6 +20,7 @@
     │   ├── CutPassedHead               a generation's cut is newer than the reader's head
     │   ├── RangeRefused                a micro-batch's range does not continue the ledger
     │   └── SeenIdsRefused              the file of seen ids is damaged, foreign or ahead: it is rebuilt
+    ├── RollbackRefused        exit 1   the older generation cannot answer any more: names the view and the seq
     ├── AuditFailed            exit 1   batch and speed differ; the publication is blocked
     ├── MasterRefused          exit 1   the archive on disk is not what was archived: names the file
     ├── ReceiptRefused         exit 1   a receipt that was altered on its way, or cannot be checked here
@@ -116,6 +117,10 @@ class RangeRefused(LedgerError):
 
 class SeenIdsRefused(LedgerError):
     """The file of seen ids is damaged, foreign or ahead of the ledger: it is set aside and rebuilt."""
+
+
+class RollbackRefused(BraidError):
+    """An older generation cannot be served again: what came after it is no longer whole, or it is not kept."""
 
 
 class AuditFailed(BraidError):

@@ -10,7 +10,17 @@ import typer
 
 from braid.errors import BraidError
 
-MODULES = ("cli.machine", "cli.status", "cli.shell", "cli.jobs", "cli.keys", "cli.verify", "cli.explain", "cli.gaps")
+MODULES = (
+    "cli.machine",
+    "cli.status",
+    "cli.shell",
+    "cli.jobs",
+    "cli.keys",
+    "cli.verify",
+    "cli.explain",
+    "cli.gaps",
+    "cli.generations",
+)
 
 
 def build() -> typer.Typer:

@@ -2,6 +2,7 @@
 
     views/<dataset>/<view>/gen=<g>/part=<p>/rows.parquet
     views/<dataset>/gen=<g>.json
+    views/<dataset>/audit-<g>.json
 
 A part whose rows are those of the generation before is not written again: the manifest names the folder where it
 already lies, so publishing costs what changed and not the history. What a manifest does not name does not exist.
@@ -31,6 +32,7 @@ from braid.views import Key, View
 
 FORMAT = 1
 ROWS = "rows.parquet"
+REPORT = "audit-"
 _ARROW = {"bigint": pa.int64(), "string": pa.string(), "double": pa.float64(), "decimal(38,0)": pa.decimal128(38, 0)}
 
 
@@ -71,6 +73,24 @@ class Manifest:
     def plain(self) -> dict[str, Any]:
         """Return the manifest as JSON holds it."""
         return asdict(self) | {"cut": ledger.text_of(self.cut), "format": FORMAT}
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What one publication was: `current` as it was set, the generation served before, how many records it counted.
+
+    `current.audit` says what every view adds up to, which ledger rows were compared and which could not be.
+    """
+
+    current: Current
+    previous: int
+    records: int
+
+    def plain(self) -> dict[str, Any]:
+        """Return the report as JSON holds it."""
+        cut = ledger.text_of(self.current.cut)
+        current = asdict(self.current) | {"cut": cut, "audit": json.loads(self.current.audit)}
+        return {"format": FORMAT, "previous": self.previous, "records": self.records, "current": current}
 
 
 class FileGenerations:
@@ -132,6 +152,19 @@ class FileGenerations:
         held = self.manifest(gen)
         audit = generations.audit_text({name: view.sums for name, view in held.views.items()}, generations.Audited())
         return Current(gen, held.cut_seq, held.cut, held.definition, audit)
+
+    def publication(self, gen: int) -> Publication | None:
+        """Return the report of a publication; None when there is none that can be read."""
+        try:
+            return _publication_of(json.loads(self._report_path(gen).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def publications(self) -> list[Publication]:
+        """Return every report, of generations that are no longer kept too, the oldest first."""
+        names = (path.name.removeprefix(REPORT).removesuffix(".json") for path in self.path.glob(f"{REPORT}*.json"))
+        found = (self.publication(gen) for gen in sorted(int(name) for name in names if name.isdecimal()))
+        return [report for report in found if report is not None]
 
     def numbers(self) -> set[int]:
         """Return every generation number that any file here carries, published or left by a killed run."""
@@ -197,6 +230,10 @@ class FileGenerations:
         durable.write_new(self._manifest_path(new.gen), done.plain())
         return done
 
+    def write_publication(self, report: Publication) -> None:
+        """Write the report of a publication, before anybody can see it; it stays when the generation is removed."""
+        durable.write_new(self._report_path(report.current.gen), report.plain())
+
     def remove(self, gens: Collection[int], keep: Collection[int]) -> None:
         """Remove generations, but for the parts that a generation of `keep` points to.
 
@@ -247,6 +284,9 @@ class FileGenerations:
         except StoreUnavailable:
             return None
 
+    def _report_path(self, gen: int) -> Path:
+        return self.path / f"{REPORT}{gen}.json"
+
     def _manifest_path(self, gen: int) -> Path:
         return self.path / f"gen={gen}.json"
 
@@ -284,6 +324,12 @@ def _manifest_of(plain: dict[str, Any]) -> Manifest:
     views = {name: _view_of(held) for name, held in plain.pop("views").items()}
     cut, master = ledger.offsets_of(plain.pop("cut")), tuple(plain.pop("master"))
     return Manifest(**plain, cut=cut, master=master, views=views)
+
+
+def _publication_of(plain: dict[str, Any]) -> Publication:
+    current = plain["current"]
+    current |= {"cut": ledger.offsets_of(current["cut"]), "audit": json.dumps(current["audit"], sort_keys=True)}
+    return Publication(Current(**current), int(plain["previous"]), int(plain["records"]))
 
 
 def _view_of(plain: dict[str, Any]) -> ViewFiles:
