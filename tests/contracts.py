@@ -386,6 +386,12 @@ class DeadLettersContract:
         dead_letters.write(2, 7, [letter(1)])
         assert dead_letters.newest(10) == [letter(1)]
 
+    def test_all_since_a_time_are_found(self, dead_letters: DeadLetters) -> None:
+        day_us, now_us = 86_400_000_000, 1_700_000_000_000_000
+        dead_letters.write(1, 5, [letter(k, now_us + k * day_us // 2) for k in range(5)])
+        assert sorted(d.offset for d in dead_letters.since(0)) == [0, 1, 2, 3, 4]
+        assert sorted(d.offset for d in dead_letters.since(now_us + day_us)) == [2, 3, 4]
+
     def test_the_newest_come_first_and_no_more_than_asked_for(self, dead_letters: DeadLetters) -> None:
         day_us, now_us = 86_400_000_000, 1_700_000_000_000_000
         dead_letters.write(1, 5, [letter(k, now_us + k * day_us // 2) for k in range(5)])

@@ -5,7 +5,7 @@ Both pass the same contract suite (`tests/contracts.py`). Whatever can fail rais
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -154,6 +154,10 @@ class DeadLetters(Protocol):
 
     def newest(self, limit: int) -> list[DeadLetterRow]:
         """Return some of the newest dead letters, newest append time first."""
+        ...
+
+    def since(self, append_us: int) -> Iterator[DeadLetterRow]:
+        """Yield every dead letter appended at or after a time (microseconds UTC), in no order."""
         ...
 
 

@@ -19,7 +19,10 @@ from cli.main import main
 from cli.shell import _statements
 from stack import home, jars
 
-COMMANDS = ("setup", "up", "down", "status", "logs", "doctor", "clean", "shell")
+COMMANDS = (
+    *("setup", "up", "down", "status", "logs", "doctor", "clean", "shell"),
+    *("accept-gap", "dead", "generations", "rollback"),
+)
 
 
 @pytest.fixture(autouse=True)

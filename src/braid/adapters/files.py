@@ -305,6 +305,19 @@ def tally(paths: Iterable[Path]) -> dict[int, tuple[int, int]]:
     return found
 
 
+def archived(paths: Iterable[Path], partition: int, offset: int) -> list[tuple[int, int, str | None, bytes | None]]:
+    """Return (seq, append_us, reason, raw) of the records at one place, out of some files of the master.
+
+    More than one only when the topic was created again.
+    """
+    found: list[tuple[int, int, str | None, bytes | None]] = []
+    here = [("partition", "=", partition), ("offset", "=", offset)]
+    for path in paths:
+        table = pq.read_table(path, columns=["seq", "append_us", "reason", "raw"], filters=here, partitioning=None)
+        found += [(row["seq"], row["append_us"], row["reason"], row["raw"]) for row in table.to_pylist()]
+    return found
+
+
 def _location(path: Path) -> str:
     # a Hadoop path, not a URI: it would take %20 for three letters
     return f"file://{path}"

@@ -298,6 +298,10 @@ class MemoryDeadLetters:
         """Return at most `limit` of the newest, newest append time first."""
         return sorted(self._held.values(), key=lambda d: (-d.append_us, d.topic, d.partition, d.offset))[:limit]
 
+    def since(self, append_us: int) -> Iterator[DeadLetterRow]:
+        """Yield every one appended at or after a time."""
+        return (d for d in self._held.values() if d.append_us >= append_us)
+
 
 class MemoryProjections:
     """Readable rows, each with the seq that wrote it: a write of an older seq is passed over."""

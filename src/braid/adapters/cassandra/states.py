@@ -127,6 +127,7 @@ class CassandraDeadLetters:
         self._insert = table.insert()
         self._select_days = f"SELECT DISTINCT topic, day FROM {table.path}"  # noqa: S608 - our own names
         self._select = table.select("WHERE topic = ? AND day = ? AND partition > ? LIMIT ?")
+        self._select_day = table.select("WHERE topic = ? AND day = ?")
 
     def write(self, seq: int, attempt: int, letters: Sequence[DeadLetterRow]) -> None:
         """Write the dead letters of one micro-batch; writing them again changes nothing."""
@@ -146,6 +147,15 @@ class CassandraDeadLetters:
             for topic, day in group:
                 found += self._newest_of_day(topic, day, limit)
         return sorted(found, key=lambda d: (-d.append_us, d.topic, d.partition, d.offset))[:limit]
+
+    def since(self, append_us: int) -> Iterator[DeadLetterRow]:
+        """Yield every dead letter appended at or after a time (microseconds UTC), in no order."""
+        for topic, day in self._session.run(self._select_days):
+            if (day.days_from_epoch + 1) * DAY_US <= append_us:
+                continue
+            for _, _, partition, offset, at_us, reason, raw, _, _ in self._session.run(self._select_day, (topic, day)):
+                if at_us >= append_us:
+                    yield DeadLetterRow(topic, partition, offset, at_us, reason, raw)
 
     def _newest_of_day(self, topic: str, day: Date, limit: int) -> Iterator[DeadLetterRow]:
         """Yield at most `limit` of each partition of the topic: its offsets descend, so they are its newest."""
