@@ -1,6 +1,7 @@
 """`braid verify`: an answer, a receipt or a whole dataset held against the log, by a second path."""
 
 import json
+import sys
 import urllib.error
 import urllib.request
 from dataclasses import asdict
@@ -25,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    what: Annotated[str, typer.Argument(help="A receipt (braid1.…), the URL of an answer, or a dataset.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="A receipt (braid1.…), - for receipts on stdin, the URL of an answer, or a dataset.")
+    ] = "",
     every: Annotated[bool, typer.Option("--all", help="Every dataset.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -35,7 +38,9 @@ def verify(
     settings = load()
     if every == bool(what):
         raise UsageError("verify: expected a receipt, a URL, a dataset, or --all")
-    if every or not _claims(what):
+    if what == "-":
+        equal = _many(settings, [line for line in sys.stdin.read().split() if line], as_json)
+    elif every or not _claims(what):
         found = [_dataset(settings, name, as_json) for name in (_names(settings) if every else [what])]
         equal = all(found)  # every dataset is looked at, also after one that differs
     else:
@@ -76,7 +81,7 @@ def _dataset(settings: "Settings", name: str, as_json: bool) -> bool:
 
 def _claim(settings: "Settings", what: str, as_json: bool) -> bool:
     from braid.receipts import decode
-    from verify.claims import check, shown
+    from verify.claims import Claim, check, shown
     from verify.world import opened
 
     token, rows = fetched(what) if "://" in what else (what, None)
@@ -85,12 +90,40 @@ def _claim(settings: "Settings", what: str, as_json: bool) -> bool:
     with opened(settings, receipt.dataset) as world:
         if rows is not None:
             rows = named(world.declaration, what, rows)
-        verdict = check(world, receipt, rows, progress)
+        (verdict,) = check(world, [Claim(receipt, rows)], progress)
     if as_json:
         show_json(verdict.facts)
     else:
         show(verdict.text)
     return verdict.equal
+
+
+def _many(settings: "Settings", tokens: list[str], as_json: bool) -> bool:
+    """Check receipts of any datasets, reading each dataset's records once; show what differs and how many are equal."""
+    from braid.receipts import decode
+    from verify.claims import Claim, check
+    from verify.world import opened
+
+    held: dict[str, dict[int, Claim]] = {}
+    texts: dict[int, tuple[bool, str]] = {}
+    for number, token in enumerate(tokens, start=1):
+        try:
+            receipt = decode(token)
+            held.setdefault(receipt.dataset, {})[number] = Claim(receipt)
+        except ReceiptRefused as error:
+            texts[number] = (False, str(error))
+    for dataset, claims in held.items():
+        with opened(settings, dataset) as world:
+            for number, verdict in zip(claims, check(world, list(claims.values()), progress), strict=True):
+                texts[number] = (verdict.equal, verdict.text)
+    wrong = {number: text for number, (equal, text) in sorted(texts.items()) if not equal}
+    if as_json:
+        show_json({"receipts": len(tokens), "equal": len(tokens) - len(wrong), "different": wrong})
+    else:
+        for number, text in wrong.items():
+            show(f"receipt {number}: {text}")
+        show(f"{len(tokens) - len(wrong):,} of {len(tokens):,} receipts are equal")
+    return not wrong
 
 
 def fetched(url: str) -> tuple[str, list[dict[str, Any]] | None]:

@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
-from braid import receipts, views
+from braid import gaps, receipts, views
 from braid.declaration import Declaration, ViewSpec
 from braid.errors import BraidError, ReceiptRefused
 from braid.instants import iso
@@ -18,7 +18,7 @@ from braid.ledger import LedgerRow, offsets_of
 from braid.receipts import Receipt
 from verify.difference import smallest, where
 from verify.second_path import Moments, SecondPath, State, States, plain
-from verify.world import Say, World, ends, recounted
+from verify.world import Read, Say, World, ends, recounted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,28 +32,69 @@ class Verdict:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def check(world: World, receipt: Receipt, rows: Sequence[Mapping[str, Any]] | None, say: Say) -> Verdict:
-    """Recompute what a receipt claims from the raw records, by the second path.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A receipt, and the answer's own rows under the view's names of columns, with `state`, where they are there too."""
 
-    Parameters
-    ----------
-    rows : the answer's own rows under the view's names of columns, with `state`; None when only the receipt is there
+    receipt: Receipt
+    rows: Sequence[Mapping[str, Any]] | None = None
+
+
+def check(world: World, claims: Sequence[Claim], say: Say) -> list[Verdict]:
+    """Recompute what receipts of one dataset claim from the raw records, by the second path.
+
+    The records are read once for all receipts of one definition, up to the newest of them: whether an event counts does
+    not depend on where an answer ends. (An accepted gap changes that, so receipts before and after it are read apart.)
+
+    Returns
+    -------
+    list of Verdict, in the order of `claims`; a receipt that speaks of another ledger is told so in its verdict
 
     Raises
     ------
-    ReceiptRefused
-        The receipt speaks of another ledger, or of a view that its definition does not have.
     MasterRefused, Gap, StoreUnavailable
         The records cannot be read as they were archived.
     """
+    head = world.stores.ledger.head()
+    ledger = world.stores.ledger.rows(-1, max(min(c.receipt.seq, head.seq) for c in claims))
+    found: dict[int, Verdict] = {}
+    groups: dict[tuple[str, int], list[int]] = {}
+    for i, claim in enumerate(claims):
+        try:
+            _same_ledger(claim.receipt, ledger, head.seq)
+        except ReceiptRefused as error:
+            found[i] = Verdict(False, str(error), {"equal": False, "difference": str(error)})
+        else:
+            gap = ledger[claim.receipt.seq].totals.get("gap", 0)
+            groups.setdefault((claim.receipt.definition, gap), []).append(i)
+    for (definition, _), indexes in groups.items():
+        some = {i: claims[i] for i in indexes}
+        found |= _recomputed(world, definition, ledger[: 1 + max(c.receipt.seq for c in some.values())], some, say)
+    return [found[i] for i in range(len(claims))]
+
+
+def _recomputed(
+    world: World, definition: str, ledger: Sequence[LedgerRow], claims: Mapping[int, Claim], say: Say
+) -> dict[int, Verdict]:
     started = time.monotonic()
-    ledger = _ledger(world, receipt)
-    declaration = world.declared(receipt.definition, ledger)
-    spec = _view(declaration, receipt)
+    found: dict[int, Verdict] = {}
+    declaration = world.declared(definition, ledger)
     with recounted(world, declaration, ledger, say) as (path, read):
-        say(f"{read.text} read in {time.monotonic() - started:.1f} s; folding {spec.name}")
-        found = path.answered(spec, receipt.question, receipt.cut_seq, receipt.seq)
-        wrong = _wrong(world, path, spec, receipt, found, rows)
+        say(f"{read.text} read in {time.monotonic() - started:.1f} s")
+        for i, claim in claims.items():
+            try:
+                found[i] = _verdict(world, path, declaration, claim, read, started)
+            except ReceiptRefused as error:
+                found[i] = Verdict(False, str(error), {"equal": False, "difference": str(error)})
+    return found
+
+
+def _verdict(
+    world: World, path: SecondPath, declaration: Declaration, claim: Claim, read: Read, started: float
+) -> Verdict:
+    receipt, spec = claim.receipt, _view(declaration, claim.receipt)
+    found = path.answered(spec, receipt.question, receipt.cut_seq, receipt.seq)
+    wrong = _wrong(world, path, spec, claim, found)
     n = sum(state[0] for state in found.values())
     facts = {
         "equal": wrong is None, "view": spec.name, "rows": len(found), "events": n, "seq": receipt.seq,
@@ -70,21 +111,19 @@ def check(world: World, receipt: Receipt, rows: Sequence[Mapping[str, Any]] | No
     return Verdict(True, text, facts)
 
 
-def _ledger(world: World, receipt: Receipt) -> list[LedgerRow]:
-    """Return the ledger from genesis to the receipt's row, which must be the row that the receipt speaks of."""
-    head = world.stores.ledger.head()
-    if not 0 <= receipt.cut_seq <= receipt.seq <= head.seq:
+def _same_ledger(receipt: Receipt, ledger: Sequence[LedgerRow], head_seq: int) -> None:
+    """Check that the receipt's row is the one it speaks of. Raises ReceiptRefused."""
+    if not 0 <= receipt.cut_seq <= receipt.seq <= head_seq:
         raise ReceiptRefused(
-            f"receipt: expected a cut seq and a seq up to head, seq {head.seq}, got {receipt.cut_seq} and {receipt.seq}; "
+            f"receipt: expected a cut seq and a seq up to head, seq {head_seq}, got {receipt.cut_seq} and {receipt.seq}; "
             "it is of another instance of Braid, or the ledger is older than the answer"
         )
-    rows = world.stores.ledger.rows(-1, receipt.seq)
-    if dict(rows[-1].end) != offsets_of(receipt.offsets):
+    row = ledger[receipt.seq]
+    if dict(row.end) != offsets_of(receipt.offsets):
         raise ReceiptRefused(
-            f"receipt: expected the end of ledger seq {receipt.seq}, {ends(rows[-1].end)}, "
+            f"receipt: expected the end of ledger seq {receipt.seq}, {ends(row.end)}, "
             f"got {ends(offsets_of(receipt.offsets))}; it is of another instance of Braid"
         )
-    return rows
 
 
 def _view(declaration: Declaration, receipt: Receipt) -> ViewSpec:
@@ -94,14 +133,8 @@ def _view(declaration: Declaration, receipt: Receipt) -> ViewSpec:
     return known[receipt.view]
 
 
-def _wrong(
-    world: World,
-    path: SecondPath,
-    spec: ViewSpec,
-    receipt: Receipt,
-    found: States,
-    rows: Sequence[Mapping[str, Any]] | None,
-) -> str | None:
+def _wrong(world: World, path: SecondPath, spec: ViewSpec, claim: Claim, found: States) -> str | None:
+    receipt, rows = claim.receipt, claim.rows
     shaped = _shaped(spec, receipt)
     if rows is not None:
         given = {_place(shaped, row): row for row in rows}
@@ -140,7 +173,8 @@ def merged(world: World, spec: ViewSpec, gen: int, seq: int) -> views.View:
     batch = world.files.view(current, spec)
     fine = world.declaration.finest(spec)
     rows = world.stores.ledger.rows(current.cut_seq, seq)
-    fragments = world.stores.fragments.read(fine, [row for row in rows if row.kind == "micro"])
+    lost = gaps.lost(rows)
+    fragments = world.stores.fragments.read(fine, [r for r in rows if r.kind == "micro" and r.seq not in lost])
     if fine.name != spec.name:
         tail = views.coarsen(views.answer({}, fragments, current.cut_seq, seq), fine, spec)
         return views.merge_views([batch, tail])
