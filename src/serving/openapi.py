@@ -144,7 +144,7 @@ def _of_dataset(declaration: Declaration, components: dict[str, Schema]) -> dict
     }
     for view in declaration.views:
         row = f"{declaration.dataset}.{view.name}"
-        components[row] = schemas.of_rows(columns.of_view(declaration, view, state=True), ["n"])
+        components[row] = schemas.of_view_rows(columns.of_view(declaration, view, state=True))
         schema = schemas.listing(ref(row), ref("Meta"))
         asked = parameters.of_view(declaration, view)
         paths[f"{base}/views/{view.name}"] = {"get": _rows(declaration, view.title or view.name, asked, schema)}
@@ -154,7 +154,9 @@ def _of_dataset(declaration: Declaration, components: dict[str, Schema]) -> dict
         asked = parameters.of_alerts(declaration, declaration.alerts)
         schema = schemas.listing(ref(row), ref("Meta"))
         paths[f"{base}/alerts"] = {"get": _rows(declaration, "Alerts, newest event first", asked, schema)}
-        paths[f"{base}/alerts/{{alert}}/{{topic}}/{{partition}}/{{offset}}/acknowledgement"] = _word(declaration, row)
+        one = f"{base}/alerts/{{alert}}/{{topic}}/{{partition}}/{{offset}}"
+        word = _word(declaration, row)
+        paths |= {one: {"get": word.pop("get")}, f"{one}/acknowledgement": word}
     return paths | {path.path: {"get": _bare(declaration, path)} for path in declaration.api}
 
 
@@ -195,7 +197,7 @@ def _bare(declaration: Declaration, path: ApiPath) -> Schema:
     asked = parameters.of_view(declaration, view, fixed_layer=True)
     found = columns.renamed(columns.of_view(declaration, view, state=True), path.rename)
     title = f"{view.title or view.name}{': the newest window of each key' if path.newest_window else ''}"
-    return _rows(declaration, title, asked, {"type": "array", "items": schemas.of_rows(found, ["n"])})
+    return _rows(declaration, title, asked, {"type": "array", "items": schemas.of_view_rows(found)})
 
 
 def _rows(declaration: Declaration, summary: str, asked: Sequence[Parameter], schema: Schema) -> Schema:

@@ -32,6 +32,13 @@ def of_rows(columns: Sequence[Column], required: Sequence[str] = ()) -> Schema:
     return row | {"required": list(required)}
 
 
+def of_view_rows(columns: Sequence[Column]) -> Schema:
+    """Return the schema of a view's rows; every column but `n` can be left out by a query."""
+    row = of_rows(columns, ["n"])
+    row["properties"]["explain"] = EXPLAIN
+    return row
+
+
 def _put(within: Schema, path: Sequence[str], schema: Schema) -> None:
     if len(path) == 1:
         within["properties"][path[0]] = schema
@@ -74,6 +81,16 @@ TEXT: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 INSTANT: Schema = {"type": "string", "format": "date-time"}
 _MAYBE_INSTANT: Schema = {"type": ["string", "null"], "format": "date-time"}
+_PART = {"seq": COUNT, "n": _said(COUNT, "events that it added")}
+_BASE = {"generation": COUNT, "cut_seq": COUNT, "n": _said(COUNT, "events that the generation holds")}
+EXPLAIN = object_of(
+    {
+        "generation": object_of(_BASE, [*_BASE], type=["object", "null"]),
+        "fragments": {"type": "array", "items": object_of(_PART, [*_PART])},
+    },
+    ["generation", "fragments"],
+    description="with explain=merge: how the row was merged",
+)
 _OFFSETS: Schema = {"type": "object", "additionalProperties": COUNT}
 
 AS_OF = object_of(

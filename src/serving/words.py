@@ -16,20 +16,28 @@ from serving.problems import BadRequest, Fault, NotFound, Problem, Unavailable
 from serving.replies import plain
 from serving.service import Service
 
-PATH = "/api/v1/datasets/<dataset>/alerts/<alert>/<topic>/<partition>/<offset>/acknowledgement"
+ONE = "/api/v1/datasets/<dataset>/alerts/<alert>/<topic>/<partition>/<offset>"
 
 
 def install(api: Blueprint, service: Service, given: Callable[[], params.Given]) -> None:
-    """Add the path of an alert's acknowledgement to a blueprint."""
+    """Add the path of one alert, and that of its acknowledgement, to a blueprint."""
 
-    @api.route(PATH, methods=["GET", "PUT", "DELETE"])
+    def told(dataset: str, found: Alert) -> Response:
+        declaration = service.snapshot(dataset).declaration
+        rule = declaration.alert(found.rule)
+        return plain({"data": answers.alert_row(declaration, rule, found, service.words(dataset))})
+
+    @api.get(ONE)
+    def one_alert(dataset: str, alert: str, topic: str, partition: str, offset: str) -> Response:
+        params.no_query(given())
+        return told(dataset, _found(service, dataset, (alert, topic, partition, offset)))
+
+    @api.route(f"{ONE}/acknowledgement", methods=["PUT", "DELETE"])
     def acknowledgement(dataset: str, alert: str, topic: str, partition: str, offset: str) -> Response:
         params.no_query(given())
         found = _found(service, dataset, (alert, topic, partition, offset))
-        if request.method in {"PUT", "DELETE"}:
-            _say(service, dataset, found, acknowledged=request.method == "PUT")
-        declaration = service.snapshot(dataset).declaration
-        return plain({"data": answers.alert_row(declaration, declaration.alert(alert), found, service.words(dataset))})
+        _say(service, dataset, found, acknowledged=request.method == "PUT")
+        return told(dataset, found)
 
 
 def _found(service: Service, dataset: str, place: tuple[str, str, str, str]) -> Alert:
