@@ -41,7 +41,7 @@ def containing(paths: Sequence[Path], texts: Sequence[str], position: tuple[str,
         wanted += texts
     with duckdb.connect() as database:
         cursor = database.execute(
-            f'SELECT topic, "partition", "offset", append_us, raw FROM (SELECT *, coalesce(try(decode(raw)), CAST(raw AS VARCHAR)) AS t '  # noqa: S608 - our own words
+            f'SELECT topic, "partition", "offset", append_us, raw FROM (SELECT *, coalesce(try(decode(raw)), CAST(raw AS VARCHAR)) AS t '
             f"FROM read_parquet(?)) WHERE {where}",
             wanted,
         )

@@ -22,7 +22,8 @@ from braid.declaration import Declaration, load_all, parse
 from braid.errors import Gap, LedgerError, ReceiptRefused, UnknownDataset
 from braid.ledger import LedgerRow, Offsets
 from braid.settings import Settings
-from verify.second_path import FILES_AT_ONCE, SCHEMA, SecondPath, Span
+from verify.positions import Span
+from verify.second_path import FILES_AT_ONCE, SCHEMA, SecondPath
 
 Say = Callable[[str], None]
 AT_ONCE = 100_000  # Kafka records handed over together

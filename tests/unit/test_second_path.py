@@ -21,7 +21,8 @@ from braid.hashing import xxhash64
 from tests import strategies
 from tests.strategies import APPEND_US
 from verify import odd, xxh64
-from verify.second_path import SCHEMA, Count, SecondPath, Span, plain
+from verify.positions import Span
+from verify.second_path import SCHEMA, Count, SecondPath, plain
 
 SEED = int(os.environ.get("BRAID_SEED", time.time_ns() % 10**9))
 RECORDS = int(os.environ.get("BRAID_RECORDS", "1500"))
@@ -183,7 +184,7 @@ def test_states_and_counts_of_any_seqs_are_those_of_plain_loops(dedupe: str, tmp
 
 def test_the_second_path_imports_nothing_of_the_engine_but_what_was_declared_and_asked() -> None:
     folder = Path(verify.__file__).parent
-    for name in ("second_path", "odd", "xxh64"):
+    for name in ("second_path", "reading", "positions", "odd", "xxh64"):
         tree = ast.parse((folder / f"{name}.py").read_text("utf-8"))
         modules = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
