@@ -48,6 +48,7 @@ def create_app(settings: Settings, service: Service, access: Access | None = Non
     """
     access = access or Access()
     app = Flask("braid", static_folder=None)
+    app.debug = False  # Flask asks the environment, and no environment may switch it on
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
     app.config["COMPRESS_MIMETYPES"] = [*COMPRESSED]
     app.extensions["braid"] = service

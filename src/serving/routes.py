@@ -33,12 +33,12 @@ def blueprint(service: Service, *, secured: bool = False) -> Blueprint:
     @api.get("/api/v1/datasets")
     def datasets() -> Response:
         params.no_query(_given())
-        return plain({"data": [catalog.of_dataset(service.declaration(name)) for name in service.followers]})
+        return fixed({"data": [catalog.of_dataset(service.declaration(name)) for name in service.followers]})
 
     @api.get("/api/v1/datasets/<dataset>")
     def dataset(dataset: str) -> Response:
         params.no_query(_given())
-        return plain({"data": catalog.of_dataset(service.declaration(dataset))})
+        return fixed({"data": catalog.of_dataset(service.declaration(dataset))})
 
     @api.get("/api/v1/datasets/<dataset>/views/<view>")
     def view(dataset: str, view: str) -> Response:

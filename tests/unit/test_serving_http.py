@@ -177,6 +177,11 @@ def test_the_catalogue_describes_what_is_declared(client: Any) -> None:
         assert client.get(url).status_code == 200
 
 
+def test_the_catalogue_is_304_while_nothing_is_declared_anew(client: Any) -> None:
+    tag = client.get("/api/v1/datasets").headers["ETag"]
+    assert client.get("/api/v1/datasets", headers={"If-None-Match": tag}).status_code == 304
+
+
 def test_status_tells_how_far_the_dataset_has_come(world: World, client: Any) -> None:
     world.log_end = {("rides-log", 0): 9}
     step(client)
