@@ -14,7 +14,7 @@ from serving.schemas import Schema, ref
 
 VERSION = "1"
 # what any request may be answered with, whatever it asks
-_ALWAYS = (400, 405, 406, 413, 414, 429)
+_ALWAYS = (400, 405, 406, 413, 414, 421, 429)
 _PROBLEMS: Mapping[int, str] = {
     400: "a parameter that cannot be used, each one named",
     401: "no key, or one that is not valid",
@@ -26,6 +26,7 @@ _PROBLEMS: Mapping[int, str] = {
     413: "a body over 64 kB",
     414: "a query over 4 kB",
     415: "the body is not application/json",
+    421: "without keys: a Host that is neither localhost nor an address",
     429: "too many requests; Retry-After says when to come back",
     503: "no answer yet, or not a complete one and strict=1; Retry-After says when to ask again",
 }
