@@ -1,7 +1,7 @@
 // The pipeline page: per dataset the way from topic to answer, what is red and what to do, and the accounts.
 import { accountOf } from "../pure/account.js";
-import { stagesOf, worst } from "../pure/flow.js";
-import { numberText, rateText, timeText } from "../pure/text.js";
+import { generationsOf, phasesText, stagesOf, worst } from "../pure/flow.js";
+import { numberText, rateText } from "../pure/text.js";
 import { h, stamp } from "./dom.js";
 import { spark } from "./tiles.js";
 
@@ -74,13 +74,14 @@ class Line {
   }
 
   #extras(status) {
-    const runs = status.generations ?? [];
+    this.part(".phases").textContent = phasesText(status.micro_batch);
+    const runs = generationsOf(status);
     this.part(".generations").hidden = !runs.length;
-    const lines = runs.map((g) => [g.generation, `seq ${numberText(g.cut_seq)}`, g.published_at ? timeText(g.published_at) : "–", auditText(g.audit)]);
-    fill(this.part(".generations table"), ["generation", "cut", "published (UTC)", "audit"], lines, null, "Generations and their audits");
+    fill(this.part(".generations table"), ["generation", "state", "cut", "published (UTC)", "audit"], runs, null, "Generations and their audits, the newest first");
     const reasons = status.dead_letters?.reasons ?? [];
     this.part(".dead").hidden = !reasons.length;
-    fill(this.part(".dead table"), ["reason", "records", "sample"], reasons.map((r) => [r.reason, r.count, r.sample ?? ""]), null, "Dead letters by reason, the newest held in memory");
+    fill(this.part(".dead table"), ["reason", "records", "newest at", "sample"], reasons.map((r) => [r.reason, r.count, r.place, r.sample]), null,
+      `Dead letters by reason, of the newest ${numberText(status.dead_letters?.of)}; all of them: ${this.described.commands.dead ?? "braid dead list " + status.dataset}`); // prettier-ignore
   }
 
   fail(trouble_) {
@@ -90,8 +91,6 @@ class Line {
     this.part(".wrong").replaceChildren(trouble({ title: "API", state: "bad", what: `${trouble_.message}. What is shown is as it was before.`, next: trouble_.next }));
   }
 }
-
-const auditText = (audit) => (!audit ? "–" : typeof audit === "string" ? audit : `${numberText(audit.checked ?? 0)} micro-batches compared${audit.unaudited?.length ? `, ${audit.unaudited.length} not` : ""}`);
 
 const box = (stage) =>
   h("li", { className: "stage", data: { stage: stage.name, state: stage.state } },

@@ -6,8 +6,7 @@ import { numberText } from "./text.js";
  * adds: whether the sum comes out; null when there is nothing to add up.
  */
 export const accountOf = (status) => {
-  const held = status.conservation?.partitions ?? status.conservation ?? [];
-  const of = new Map((Array.isArray(held) ? held : []).map((row) => [`${row.topic}:${row.partition}`, row]));
+  const of = new Map((status.conservation?.partitions ?? []).map((row) => [`${row.topic}:${row.partition}`, row]));
   const lines = status.partitions.map((p) => ({ ...p, ...of.get(`${p.topic}:${p.partition}`) }));
   const counts = status.counts;
   const covered = lines.every((p) => p.head !== null) ? lines.reduce((total, p) => total + p.head, 0) : null;

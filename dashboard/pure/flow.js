@@ -23,17 +23,17 @@ const topic = ({ status, rates }) =>
 const stream = ({ status, rates, advice }) => {
   const { head, lag } = status;
   if (!head) return stage("stream", "Speed layer", [], bad("The dataset has no ledger yet.", status.next ?? "braid up"));
-  const stopped = (status.problems ?? []).find((problem) => /gap|lost|deleted/i.test(problem));
+  const lost = (status.serving?.missing ?? []).find((m) => m.what === "gap" && m.from_seq > head.seq);
   const waits = `${countText(lag.events ?? 0, "record")} wait${lag.events === 1 ? "s" : ""} since ${spanText(lag.seconds)}`;
-  const trouble = stopped ? bad(stopped, advice.status)
+  const trouble = lost ? bad(lost.reason, advice.stream)
+    : stopped(status, "speed") ? bad("Its job does not run: what arrives waits, and what is counted stays exact.", "braid up")
     : lag.events > 0 && lag.seconds > STUCK_LAG_S ? bad(`${waits}: the stream stands still.`, advice.stream)
     : lag.events > 0 && lag.seconds > SLOW_LAG_S ? warn(`${waits}: the stream is behind.`, advice.stream)
     : null; // prettier-ignore
-  const batch = status.throughput ?? {};
   return stage(
     "stream", "Speed layer",
-    [["head", `seq ${numberText(head.seq)}`], ["counting", rateText(rates.counting)], ["lag", lag.events === null ? "–" : lag.events ? `${numberText(lag.events)} · ${spanText(lag.seconds)}` : "none"],
-     ...(batch.batch_s === undefined ? [] : [["micro-batch", spanText(batch.batch_s)]]), ["committed", timeText(head.committed_at).slice(11)]],
+    [["head", `seq ${numberText(head.seq)}`], ["counting", rateText(status.throughput?.events_per_s ?? rates.counting)], ["lag", lag.events === null ? "–" : lag.events ? `${numberText(lag.events)} · ${spanText(lag.seconds)}` : "none"],
+     ...(status.micro_batch ? [["micro-batch", millis(status.micro_batch.seconds)]] : []), ["committed", timeText(head.committed_at).slice(11)]],
     trouble,
   ); // prettier-ignore
 };
@@ -51,14 +51,17 @@ const batch = ({ status, now_ms, advice }) => {
   const late_s = found.next_due ? (now_ms - Date.parse(found.next_due)) / 1000 : 0;
   const missing = (status.serving?.missing ?? []).find((m) => m.what === "generation");
   const trouble = missing ? bad(missing.reason, advice.batch)
+    : found.every_s && stopped(status, "batch") ? bad("Its schedule does not run: no newer generation will be published by itself.", "braid up")
     : found.every_s && late_s > found.every_s ? bad(`Two runs were missed: the last was due ${spanText(late_s)} ago.`, advice.batch)
     : found.every_s && late_s > Math.max(60, found.every_s / 2) ? warn(`The run due ${spanText(late_s)} ago has not published.`, advice.batch)
     : !found.generation ? warn("No generation is published yet: the stream alone has counted.", advice.batch)
     : null; // prettier-ignore
+  const unaudited = (status.audit?.unaudited ?? []).reduce((sum_, u) => sum_ + u.through - u.seq + 1, 0);
+  const audit = status.audit ? [["audited", `${numberText(status.audit.checked)} equal${unaudited ? `, ${numberText(unaudited)} by counts` : ""}`]] : [];
   const age = found.published_at ? `${spanText((now_ms - Date.parse(found.published_at)) / 1000)} ago` : "–";
   return stage(
     "batch", "Batch layer",
-    [["generation", numberText(found.generation)], ["cut", `seq ${numberText(found.cut_seq)}`], ["published", age], ["next run", found.next_due ? timeText(found.next_due).slice(11, 16) : "by hand"]],
+    [["generation", numberText(found.generation)], ["cut", `seq ${numberText(found.cut_seq)}`], ...audit, ["published", age], ["next run", found.next_due ? timeText(found.next_due).slice(11, 16) : "by hand"]],
     trouble,
   ); // prettier-ignore
 };
@@ -74,7 +77,28 @@ const answers = ({ status }) => {
   return stage("answers", "Answers", [["as of", `seq ${numberText(meta.as_of.seq)}`], ["complete", meta.complete ? "yes" : "no"], ["age", spanText(status.freshness_s)]], trouble);
 };
 
+const millis = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1000)} ms` : spanText(seconds));
+const stopped = (status, job) => status.jobs?.[job]?.running === false;
+
+/** The phases of the newest micro-batch, in one line; empty when none was measured. */
+export const phasesText = (micro) => {
+  const phases = Object.entries(micro?.phases ?? {}).filter(([, seconds]) => seconds >= 0.0005);
+  if (!phases.length) return "";
+  return `micro-batch ${numberText(micro.seq)} took ${millis(micro.seconds)}: ${phases.map(([name, seconds]) => `${name} ${millis(seconds)}`).join(", ")}`;
+};
+
 const sum = (rows, name) => (rows.some((row) => row[name] === null) ? null : rows.reduce((total, row) => total + row[name], 0));
+
+const auditText = (audit) => {
+  const spans = (audit.unaudited ?? []).map((u) => `seq ${u.seq}${u.through > u.seq ? ` to ${u.through}` : ""} by counts: ${u.reason}`);
+  return [`${numberText(audit.checked)} micro-batches equal`, ...spans].join("; ");
+};
+
+/** Lines [generation, state, cut, published, audit]: all that a status lists, else the one that is served. */
+export const generationsOf = (status) => {
+  const served = status.audit && status.generation ? [{ ...status.generation, state: "served", audit: status.audit }] : [];
+  return (status.generations ?? served).map((g) => [g.generation, g.state, `seq ${numberText(g.cut_seq)}`, timeText(g.published_at), auditText(g.audit)]);
+};
 
 /** What to type when a stage is red. */
 export const adviceOf = (dataset) => ({ stream: `braid logs speed-${dataset}`, batch: `braid batch ${dataset}`, status: "braid status" });
