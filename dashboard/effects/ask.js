@@ -11,10 +11,15 @@ export class Trouble extends Error {
 }
 
 /** Return {body, etag} of a path. Raises Trouble. */
-export async function ask(url) {
+export const ask = (url) => request(url, {});
+
+/** Send a value; return {body, etag}. Raises Trouble. */
+export const tell = (url, method, value) => request(url, { method, body: JSON.stringify(value) }, { "Content-Type": "application/json" });
+
+async function request(url, options, headers = {}) {
   let response;
   try {
-    response = await fetch(url, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    response = await fetch(url, { ...options, headers: { Accept: "application/json", ...headers }, signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch (error) {
     const late = error.name === "TimeoutError";
     throw new Trouble({ detail: late ? `no answer within ${TIMEOUT_MS / 1000} s` : "the API cannot be reached", next: "braid up" });

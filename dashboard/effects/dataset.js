@@ -36,6 +36,10 @@ export class DatasetPage {
     this.app.go(patch);
   }
 
+  again() {
+    this.app.refresh();
+  }
+
   range(min_ms, max_ms) {
     this.app.go(isRange(min_ms, max_ms));
   }

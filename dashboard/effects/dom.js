@@ -32,15 +32,15 @@ export const say = (parent, text, command, ...more) => {
   parent.hidden = false;
 };
 
-/** Show a table of pure/tables.js; `onrow(i)` makes lines clickable. */
-export const fillTable = (table, { columns, rows }, caption) => {
+/** Show a table of pure/tables.js; `last(i)`: what stands in a cell of its own at the end of line i. */
+export const fillTable = (table, { columns, rows }, caption, last) => {
   const right = (column) => (["number", "sigma"].includes(column.kind) ? "number" : "");
-  const head = h("tr", {}, ...columns.map((c) => h("th", { scope: "col", textContent: c.title, className: right(c) })));
-  const lines = rows.map((cells) =>
+  const head = h("tr", {}, ...columns.map((c) => h("th", { scope: "col", textContent: c.title, className: right(c) })), last && h("th", { scope: "col" }, h("span", { className: "unseen", textContent: "what to do" })));
+  const lines = rows.map((cells, i) =>
     h("tr", {}, ...cells.map((c) => {
       const shown = c.number && c.value !== null && c.value !== undefined ? h("data", { value: String(c.value), textContent: c.text }) : c.text;
       return h("td", { className: [c.number ? "number" : "", c.mark ?? ""].join(" ").trim() }, shown);
-    })),
+    }), last && h("td", {}, last(i))),
   ); // prettier-ignore
   table.replaceChildren(h("caption", { textContent: caption }), h("thead", {}, head), h("tbody", {}, ...lines));
 };

@@ -1,8 +1,10 @@
 // A panel: asks, draws, says what is wrong while it keeps what it has, and lets its numbers be taken away.
 import { shownMeasure } from "../pure/columns.js";
+import { keyOf } from "../pure/keys.js";
 import { KINDS, emptyOf, measuresOf } from "../pure/kinds.js";
 import { csvOf } from "../pure/tables.js";
 import { elsewhere } from "../pure/url.js";
+import { acknowledgeButton } from "./acknowledge.js";
 import { Trouble, ask } from "./ask.js";
 import { Drawing, available, colors } from "./chart.js";
 import { fillTable, h, save, say, stamp } from "./dom.js";
@@ -10,7 +12,7 @@ import { fillTable, h, save, say, stamp } from "./dom.js";
 const TABLES_AT_ONCE = 500; // lines; all of them are in the CSV
 
 export class Panel {
-  /** page: {state, go(patch), known, described} of the dataset's page. */
+  /** page: the dataset's page, for its state, go(patch), again(), known keys and description. */
   constructor(spec, page) {
     Object.assign(this, { spec, page, kind: KINDS[spec.kind] });
     this.root = stamp("panel");
@@ -100,11 +102,18 @@ export class Panel {
     const asked = { state, views: described.views, theme: colors(), known: this.page.known(spec.view ?? spec.rule), now_ms: Date.now() };
     this.table = kind.table(spec, answers, asked);
     const shown = { ...this.table, rows: this.table.rows.slice(0, TABLES_AT_ONCE) };
-    fillTable(this.part("table"), shown, kind.caption(spec) + (shown.rows.length < this.table.rows.length ? `; the first ${TABLES_AT_ONCE} rows, all are in the CSV` : ""));
+    fillTable(this.part("table"), shown, kind.caption(spec) + (shown.rows.length < this.table.rows.length ? `; the first ${TABLES_AT_ONCE} rows, all are in the CSV` : ""), this.#last());
     this.part("footer").textContent = kind.foot(spec, answers, asked).filter(Boolean).join(" · ");
     for (const button of this.part(".choices").children) button.ariaPressed = String(button.textContent === shownMeasure(spec.view, state));
     this.part("canvas").ariaLabel = `${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`;
     this.#chart(() => kind.chart(spec, answers, asked));
+  }
+
+  /** What can be done about a line: alerts can be acknowledged, where the API keeps such words. */
+  #last() {
+    const rows = this.answers[0].data;
+    if (this.spec.kind !== "alerts" || !rows[0].acknowledgement) return undefined;
+    return (i) => acknowledgeButton(rows[i], keyOf(this.spec.rule.by, rows[i]), () => this.page.again());
   }
 
   #chart(config) {

@@ -1,6 +1,6 @@
 // Alerts over time: how far each event lay from the history of its key, with the rule's bounds.
 import { drawnKeys, keyOf, slotsOf } from "./keys.js";
-import { axis, level, shapeOf, shared, timeAxis } from "./look.js";
+import { axis, legend, level, shapeOf, shared, timeAxis } from "./look.js";
 import { numberText, signedText, timeText } from "./text.js";
 
 /** `0.457 ± 0.031 of 1,204`: what was expected of an alert's event. */
@@ -20,16 +20,20 @@ const lines = (rule, row) => [
 export const alertChart = ({ rule, rows, known, theme, bounds }) => {
   const { keys } = drawnKeys(rule.by, rows);
   const slots = slotsOf(known, keys);
+  const points = (key) => rows.filter((row) => keyOf(rule.by, row) === key).map((row) => ({ x: Date.parse(row[rule.time]), y: row.z, row }));
   const datasets = keys.map((key) => ({
     label: key,
-    data: rows.filter((row) => keyOf(rule.by, row) === key).map((row) => ({ x: Date.parse(row[rule.time]), y: row.z, row })),
+    data: points(key),
     backgroundColor: theme.series[slots.get(key)],
+    // hollow: somebody has acknowledged it
+    pointBackgroundColor: points(key).map((p) => (p.row.acknowledgement?.acknowledged ? theme.surface : theme.series[slots.get(key)])),
     borderColor: theme.series[slots.get(key)],
     pointStyle: shapeOf(slots.get(key)),
     pointRadius: 4.5,
     pointHoverRadius: 7,
   }));
   const options = shared(theme);
+  options.plugins.legend.labels.generateLabels = legend(theme);
   options.interaction = { mode: "nearest", axis: "xy", intersect: false };
   options.plugins.tooltip.callbacks = {
     title: ([item]) => item && `${item.dataset.label}, ${timeText(item.raw.row[rule.time])}`,

@@ -45,6 +45,12 @@ export const shared = (theme) => ({
   },
 });
 
+/** A legend that shows each series whole, whichever of its points are hollow. */
+export const legend = (theme) => ({ data }) =>
+  data.datasets.map((set, i) => ({
+    text: set.label, fillStyle: set.backgroundColor, strokeStyle: set.borderColor, fontColor: theme.ink, pointStyle: set.pointStyle, lineWidth: 1.5, datasetIndex: i,
+  })); // prettier-ignore
+
 /** An upright line at an instant, with a word beside it. */
 export const marker = (theme, at_ms, text) => ({
   type: "line", scaleID: "x", value: at_ms, borderColor: theme.soft, borderWidth: 1.5, borderDash: [4, 3],

@@ -1,7 +1,7 @@
 // A view with windows as lines: one per key, the provisional tail apart from what is published.
 import { columnOf, mainColumn, measureTitle } from "./columns.js";
 import { drawnKeys, keyOf, slotsOf } from "./keys.js";
-import { axis, marker, shapeOf, shared, statLines, timeAxis, valueTitle } from "./look.js";
+import { axis, legend, marker, shapeOf, shared, statLines, timeAxis, valueTitle } from "./look.js";
 import { cutMark, fresh } from "./tail.js";
 import { countText, windowText } from "./text.js";
 
@@ -60,10 +60,7 @@ export const seriesChart = ({ view, rows, tail, as_of, measure, known, theme, bo
   const options = shared(theme);
   options.interaction = { mode: "nearest", axis: "xy", intersect: false };
   options.plugins.legend.labels.filter = (item) => item.text !== "lower edge";
-  options.plugins.legend.labels.generateLabels = ({ data }) =>
-    data.datasets.map((set, i) => ({
-      text: set.label, fillStyle: set.backgroundColor, strokeStyle: set.borderColor, fontColor: theme.ink, pointStyle: set.pointStyle, lineWidth: 1.5, datasetIndex: i,
-    })); // prettier-ignore
+  options.plugins.legend.labels.generateLabels = legend(theme);
   options.plugins.tooltip.filter = (item) => !item.raw.edge;
   options.plugins.tooltip.callbacks = {
     title: ([item]) => item && `${item.dataset.label}, ${windowText(view.window_s, item.raw.row.window_start)} – ${windowText(view.window_s, item.raw.row.window_end).slice(11)}`,

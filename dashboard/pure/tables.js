@@ -41,8 +41,10 @@ export const alertTable = (rule, rows) => {
     { name: "expected", title: "expected (mean ± stddev of n)", kind: "text" },
     ...rule.show.filter((name) => name !== rule.of).map(field),
     { name: "place", title: "partition : offset", kind: "text" },
+    ...(rows[0]?.acknowledgement ? texts(["acknowledged"]) : []),
   ];
-  return tableOf(columns, rows.map((row) => ({ ...row, expected: expectedText(rule, row.baseline), place: `${row.partition} : ${row.offset}` })));
+  const word = (said) => (said?.acknowledged ? `✓ ${said.note}`.trim() : "");
+  return tableOf(columns, rows.map((row) => ({ ...row, expected: expectedText(rule, row.baseline), place: `${row.partition} : ${row.offset}`, acknowledged: word(row.acknowledgement) })));
 };
 
 /** Comparisons with history, the farthest first. */
