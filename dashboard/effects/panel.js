@@ -103,10 +103,25 @@ export class Panel {
     this.table = kind.table(spec, answers, asked);
     const shown = { ...this.table, rows: this.table.rows.slice(0, TABLES_AT_ONCE) };
     fillTable(this.part("table"), shown, kind.caption(spec) + (shown.rows.length < this.table.rows.length ? `; the first ${TABLES_AT_ONCE} rows, all are in the CSV` : ""), this.#last());
+    this.#check(answers[0].meta.receipt);
     this.part("footer").textContent = kind.foot(spec, answers, asked).filter(Boolean).join(" · ");
     for (const button of this.part(".choices").children) button.ariaPressed = String(button.textContent === shownMeasure(spec.view, state));
     this.part("canvas").ariaLabel = `${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`;
     this.#chart(() => kind.chart(spec, answers, asked));
+  }
+
+  /** The command that recomputes what is shown from the raw records. */
+  #check(receipt) {
+    const command = `braid verify ${receipt}`;
+    this.part(".check").hidden = !receipt;
+    this.part(".check code").textContent = command;
+    const copy = this.part(".copy");
+    copy.ariaLabel = `${this.spec.title}: copy the command that checks these rows`;
+    copy.onclick = async () => {
+      await navigator.clipboard.writeText(command);
+      copy.textContent = "Copied";
+      setTimeout(() => (copy.textContent = "Copy"), 2000);
+    };
   }
 
   /** What can be done about a line: alerts can be acknowledged, where the API keeps such words. */

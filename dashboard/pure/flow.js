@@ -54,7 +54,7 @@ const batch = ({ status, now_ms, advice }) => {
     : found.every_s && stopped(status, "batch") ? bad("Its schedule does not run: no newer generation will be published by itself.", "braid up")
     : found.every_s && late_s > found.every_s ? bad(`Two runs were missed: the last was due ${spanText(late_s)} ago.`, advice.batch)
     : found.every_s && late_s > Math.max(60, found.every_s / 2) ? warn(`The run due ${spanText(late_s)} ago has not published.`, advice.batch)
-    : !found.generation ? warn("No generation is published yet: the stream alone has counted.", advice.batch)
+    : found.every_s && !found.generation ? warn("No generation is published yet: the stream alone has counted.", advice.batch)
     : null; // prettier-ignore
   const unaudited = (status.audit?.unaudited ?? []).reduce((sum_, u) => sum_ + u.through - u.seq + 1, 0);
   const audit = status.audit ? [["audited", `${numberText(status.audit.checked)} equal${unaudited ? `, ${numberText(unaudited)} by counts` : ""}`]] : [];
@@ -97,7 +97,7 @@ const auditText = (audit) => {
 /** Lines [generation, state, cut, published, audit]: all that a status lists, else the one that is served. */
 export const generationsOf = (status) => {
   const served = status.audit && status.generation ? [{ ...status.generation, state: "served", audit: status.audit }] : [];
-  return (status.generations ?? served).map((g) => [g.generation, g.state, `seq ${numberText(g.cut_seq)}`, timeText(g.published_at), auditText(g.audit)]);
+  return (status.generations ?? served).map((g) => [String(g.generation), g.state, `seq ${numberText(g.cut_seq)}`, timeText(g.published_at), auditText(g.audit)]);
 };
 
 /** What to type when a stage is red. */
