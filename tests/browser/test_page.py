@@ -217,6 +217,50 @@ def test_new_events_appear_by_themselves(watched: Watched, twin: Twin) -> None:
     assert watched.wrong == []
 
 
+def test_an_alert_is_acknowledged_and_taken_back(watched: Watched) -> None:
+    page = watched.open(LAND)
+    panel = watched.panel("anomaly_alerts")
+    panel.locator("summary").click()
+    panel.get_by_role("button", name="acknowledge").first.click()
+    page.locator("#acknowledge input").fill("clouds <b>over</b> the scene")
+    page.locator("#acknowledge").get_by_role("button", name="Say so").click()
+    panel.get_by_role("cell", name="✓ clouds <b>over</b> the scene").wait_for()
+    hollow = "() => Chart.getChart(document.querySelector('[data-name=anomaly_alerts] canvas')).data.datasets.flatMap(d => d.pointBackgroundColor).filter(c => c === '#ffffff').length"
+    assert page.evaluate(hollow) == 1
+    panel.get_by_role("button", name="take back").click()
+    page.keyboard.press("Enter")  # the note has the focus
+    panel.get_by_role("cell", name="✓").wait_for(state="detached")
+    assert page.evaluate(hollow) == 0
+    assert watched.wrong == []
+
+
+def test_an_acknowledgement_that_was_not_taken_says_why(watched: Watched) -> None:
+    refused = {"status": 503, "title": "Service Unavailable", "detail": "cassandra: no answer", "next": "braid up"}
+    page = watched.open(LAND)
+    page.route(
+        "**/acknowledgement", lambda r: r.fulfill(status=503, content_type="application/problem+json", json=refused)
+    )
+    panel = watched.panel("anomaly_alerts")
+    panel.locator("summary").click()
+    panel.get_by_role("button", name="acknowledge").first.click()
+    page.locator("#acknowledge").get_by_role("button", name="Say so").click()
+    page.wait_for_selector("#acknowledge .note")
+    assert page.locator("#acknowledge .note").inner_text() == "cassandra: no answer. braid up"
+    page.keyboard.press("Escape")
+    assert page.locator("#acknowledge").is_hidden()
+
+
+def test_what_is_shown_can_be_checked_by_a_command(watched: Watched) -> None:
+    page = watched.open(LAND)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel = watched.panel("landcover_aggregates")
+    panel.locator("summary").click()
+    panel.locator(".copy").click()
+    panel.get_by_text("Copied").wait_for()
+    receipt = page.request.get(f"{watched.url}/api/v1/datasets/landcover/views/landcover_aggregates?limit=3000").json()
+    assert page.evaluate("navigator.clipboard.readText()") == f"braid verify {receipt['meta']['receipt']}"
+
+
 # ---- states --------------------------------------------------------------------------------------------------------
 
 

@@ -266,6 +266,24 @@ def test_a_silent_store_and_missed_batches_are_red(page: Page) -> None:
     assert late[0] == "bad" and late[2] == "braid batch rides" and late[1].startswith("Two runs were missed")
 
 
+def test_a_job_that_does_not_run_is_red(page: Page) -> None:
+    found = stages(page, STATUS | {"jobs": {"speed": {"running": False}, "batch": {"running": False}}})
+    assert (found["stream"][0], found["stream"][2]) == ("bad", "braid up")
+    assert (found["batch"][0], found["batch"][2]) == ("bad", "braid up")
+    assert {state for state, _, _ in stages(page, STATUS | {"jobs": {"speed": {"running": True}}}).values()} == {"ok"}
+
+
+def test_phases_and_audits_are_told_where_they_are_known(page: Page) -> None:
+    micro = {"seq": 1204, "seconds": 0.187, "phases": {"wal": 0.006, "computed": 0.083, "put": 0.0001}}
+    assert call(page, "flow", "m.phasesText(v[0])", micro) == "micro-batch 1,204 took 187 ms: wal 6 ms, computed 83 ms"
+    assert call(page, "flow", "m.phasesText(undefined)") == ""
+    audit = {"checked": 3, "unaudited": [{"seq": 1, "through": 2, "reason": "bulk"}]}
+    assert call(page, "flow", "m.generationsOf(v[0])", STATUS | {"audit": audit}) == [
+        ["1", "served", "seq 3", "2026-01-01 00:00:00", "3 micro-batches equal; seq 1 to 2 by counts: bulk"]
+    ]
+    assert call(page, "flow", "m.generationsOf(v[0])", STATUS) == []
+
+
 def test_the_account_adds_up_or_says_that_it_does_not(page: Page) -> None:
     assert call(page, "account", "(a => [a.adds, a.text, a.rows[0].slice(1)])(m.accountOf(v[0]))", STATUS) == [
         True, "10 offsets covered = 7 counted + 1 copies + 2 dead letters + 0 absent", [12, 10, 2, 7, 1, 2, 0],
