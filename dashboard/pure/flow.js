@@ -97,7 +97,7 @@ const auditText = (audit) => {
 /** Lines [generation, state, cut, published, audit]: all that a status lists, else the one that is served. */
 export const generationsOf = (status) => {
   const served = status.audit && status.generation ? [{ ...status.generation, state: "served", audit: status.audit }] : [];
-  return (status.generations ?? served).map((g) => [String(g.generation), g.state, `seq ${numberText(g.cut_seq)}`, timeText(g.published_at), auditText(g.audit)]);
+  return (status.generations?.length ? status.generations : served).map((g) => [String(g.generation), g.state, `seq ${numberText(g.cut_seq)}`, timeText(g.published_at), auditText(g.audit)]);
 };
 
 /** What to type when a stage is red. */

@@ -14,13 +14,14 @@ from braid.declaration import Declaration
 from braid.errors import Gap
 from braid.ledger import Offsets, check_log
 from braid.ports import Acknowledgements, Clock
-from serving import vitals
+from serving import operations, vitals
 from serving.answers import Covered
 from serving.cursors import Cursor, Pins
 from serving.follower import Follower, Stores
 from serving.history import History
 from serving.notes import EVERY_S as NOTES_EVERY_S
 from serving.notes import Notes
+from serving.operations import Operations
 from serving.params import Query
 from serving.problems import NotFound, Problem, Unavailable
 from serving.snapshot import Snapshot, What
@@ -47,6 +48,7 @@ class Dataset:
     held : asks it for what it still holds: the earliest offsets, and the ids of the topics
     jobs : what the heartbeats of its jobs say, by `speed` and `batch`; None for one that does not run
     said : opens what people say of its alerts
+    operations : asks the stores for what people look after
     """
 
     declaration: Declaration
@@ -55,6 +57,7 @@ class Dataset:
     held: Callable[[], HeldLog] | None = None
     jobs: Callable[[], Mapping[str, Mapping[str, Any] | None]] = dict
     said: Callable[[], Acknowledgements] | None = None
+    operations: Callable[[], Operations] | None = None
 
 
 @dataclass(slots=True)
@@ -109,6 +112,11 @@ class Service:
             name: Watch("kafka", d.held, HELD_EVERY_S, clock, monotonic) for name, d in datasets.items() if d.held
         }
         self.hive = Watch("hive", hive, HIVE_EVERY_S, clock, monotonic)
+        self.operations = {
+            name: Watch("cassandra", d.operations, operations.EVERY_S, clock, monotonic)
+            for name, d in datasets.items()
+            if d.operations
+        }
 
     def start(self) -> None:
         """Start every thread; only after the worker was forked."""
@@ -130,7 +138,7 @@ class Service:
             watch.step()
 
     def _watches(self) -> list[Watch[Any]]:
-        return [*self.ends.values(), *self.held.values(), *self.said, self.hive]
+        return [*self.ends.values(), *self.held.values(), *self.said, *self.operations.values(), self.hive]
 
     def _sampled(self, name: str, ends: Callable[[], Offsets]) -> Callable[[], Offsets]:
         def ask() -> Offsets:
@@ -285,7 +293,8 @@ class Service:
         fresh = {"freshness_s": None if served is None else round(self.freshness_s(served), 3)}
         more = vitals.report(facts.now_us, head, current, self._jobs[dataset]())
         found = status.report(facts) | fresh | {"throughput": self._rates[dataset].report()} | more
-        found |= {"serving": self._serving(served)}
+        watch = self.operations.get(dataset)
+        found |= operations.report(watch.value if watch else None) | {"serving": self._serving(served)}
         if served is None:
             why, command = self.reason(follower)
             found |= {"reason": why, "next": command}

@@ -20,9 +20,11 @@ from braid.errors import LedgerError, StoreUnavailable
 from braid.ledger import Offsets
 from braid.ports import Acknowledgements, topics_of
 from braid.settings import Settings
+from serving import operations
 from serving.app import create_app
 from serving.follower import Stores
 from serving.guard import Access
+from serving.operations import Operations
 from serving.service import Dataset, HeldLog, Service
 
 HIVE_ALIVE_S = 4.0  # a sign of life that takes longer is none
@@ -95,4 +97,8 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
     def said() -> Acknowledgements:
         return store.get().stores(declaration).acknowledgements
 
-    return Dataset(declaration, stores, ends, held, jobs, said)
+    def looked_after() -> Operations:
+        kept = store.get().stores(declaration)
+        return operations.read(kept.ledger, kept.dead_letters, FileGenerations(settings.warehouse_dir, declaration))
+
+    return Dataset(declaration, stores, ends, held, jobs, said, looked_after)

@@ -387,6 +387,14 @@ def test_the_pipeline_accounts_for_every_offset(watched: Watched, twin: Twin) ->
     assert watched.wrong == []
 
 
+def test_the_pipeline_lists_dead_letters_by_reason_with_a_sample(watched: Watched) -> None:
+    page = watched.open("/?page=pipeline")
+    cells = page.locator(".line[data-dataset=landcover] .dead tbody td").all_inner_texts()
+    assert cells == [f"$.class_name: {HOSTILE}", "1", "rides-log:0:7", HOSTILE]
+    assert page.locator("main img").count() == 0 and page.evaluate("window.hurt") is None
+    assert watched.wrong == []
+
+
 def test_a_hidden_page_asks_nothing(watched: Watched) -> None:
     page = watched.open(f"{LAND}&refresh=1")
     page.evaluate(

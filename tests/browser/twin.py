@@ -15,8 +15,11 @@ from werkzeug.serving import make_server
 from braid.adapters.environment import load
 from braid.alerts import Alert
 from braid.declaration import Declaration, parse
+from braid.ports import DeadLetterRow
 from serving.app import create_app
+from serving.operations import Operations
 from serving.service import Service
+from serving.watch import Watch
 from tests.services.seed import Event, patches
 from tests.stack_fixture import names
 from tests.unit.serving_world import PLACE, START_US, World, service_of
@@ -111,6 +114,8 @@ def running(folder: Path) -> Iterator[Twin]:
     """Serve the twins on a free port."""
     land, sky = worlds()
     service = service_of(land, sky)
+    letters = (DeadLetterRow(*PLACE, 7, START_US, f"$.class_name: {HOSTILE}", HOSTILE.encode()),)
+    service.operations["landcover"] = Watch("cassandra", lambda: Operations(letters, ()), 1.0, land.clock)
     service.step()
     settings = load(names(BRAID_HOME=str(folder), BRAID_PORTS="free"))
     server = make_server("127.0.0.1", 0, create_app(settings, service), threaded=True)
