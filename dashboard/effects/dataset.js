@@ -1,6 +1,6 @@
 // One dataset: what its answers cover, its headline numbers, and its panels.
 import { mainColumn, measureTitle, shownMeasure, statOf } from "../pure/columns.js";
-import { VERDICTS, coverageText, missingLines, verdictOf } from "../pure/cover.js";
+import { VERDICTS, coverageText, gapLines, missingLines, verdictOf } from "../pure/cover.js";
 import { eventsPerWindow, headlines } from "../pure/headline.js";
 import { chosen, declaredKeys, drawnKeys, knownKeys, slotsOf, toggled } from "../pure/keys.js";
 import { panelsOf } from "../pure/panels.js";
@@ -89,7 +89,7 @@ export class DatasetPage {
     this.part(".pill").textContent = VERDICTS[state];
     if (meta) this.part(".sentence").textContent = coverageText(meta);
     else say(this.part(".sentence"), `${status?.reason ?? "No answer yet"}.`, status?.next ?? "braid status");
-    const reasons = meta ? missingLines(meta) : (status?.problems ?? []);
+    const reasons = meta ? [...missingLines(meta), ...gapLines(meta)] : (status?.problems ?? []);
     this.part(".missing").hidden = !reasons.length;
     this.part(".missing").replaceChildren(...reasons.map((reason) => h("li", { textContent: reason })));
     this.tiles = status ? this.#tiles(status) : [];

@@ -9,7 +9,7 @@ import { Trouble, ask } from "./ask.js";
 import { Drawing, available, colors } from "./chart.js";
 import { fillTable, h, save, say, stamp } from "./dom.js";
 
-const TABLES_AT_ONCE = 500; // lines; all of them are in the CSV
+const TABLES_AT_ONCE = 300; // lines; all of them are in the CSV
 
 export class Panel {
   /** page: the dataset's page, for its state, go(patch), again(), known keys and description. */

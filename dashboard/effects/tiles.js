@@ -10,6 +10,8 @@ export function spark(points, { slot, floor } = {}) {
   const drawn = sparkline(points, WIDE, HIGH, floor);
   const box = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "spark", "aria-hidden": "true", preserveAspectRatio: "none", ...(slot === undefined ? {} : { "data-slot": slot }) });
   if (drawn) {
+    // counts stand on their zero, so the ground under the line means something; means do not
+    if (floor !== undefined) box.append(svg("path", { d: `${drawn.path}L${drawn.end[0]} ${HIGH}L${drawn.start[0]} ${HIGH}Z`, class: "area" }));
     box.append(svg("path", { d: drawn.path, fill: "none", "vector-effect": "non-scaling-stroke" }));
   }
   return box;

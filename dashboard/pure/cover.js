@@ -16,3 +16,7 @@ export const coverageText = (meta) => {
 
 /** What is missing, one line each. */
 export const missingLines = (meta) => meta.missing.map((m) => `${m.what}: ${m.reason}`);
+
+/** What was lost and accepted by a person, one line for each gap. */
+export const gapLines = (meta) =>
+  (meta.gaps ?? []).map((g) => `accepted gap (seq ${g.seq}): ${g.topic}:${g.partition} offsets ${numberText(g.from)} to ${numberText(g.to)} are not counted: ${g.reason}`);

@@ -34,7 +34,7 @@ export const eventsPerWindow = (view, rows) => {
   return points;
 };
 
-/** Points as an SVG path over a box whose bottom is the lowest value, or `floor`: {path, end}; null for too few. */
+/** Points as an SVG path over a box whose bottom is the lowest value, or `floor`: {path, start, end}; null for too few. */
 export const sparkline = (points, width, height, floor, pad = 3) => {
   if (points.length < 2) return null;
   const xs = points.map(([x]) => x);
@@ -45,5 +45,5 @@ export const sparkline = (points, width, height, floor, pad = 3) => {
     height - pad - (high === low ? 0.5 : (y - low) / (high - low)) * (height - 2 * pad),
   ];
   const drawn = points.map((p) => at(p).map((v) => Math.round(v * 10) / 10));
-  return { path: `M${drawn.map((p) => p.join(" ")).join("L")}`, end: drawn.at(-1) };
+  return { path: `M${drawn.map((p) => p.join(" ")).join("L")}`, start: drawn[0], end: drawn.at(-1) };
 };

@@ -273,6 +273,14 @@ def test_a_job_that_does_not_run_is_red(page: Page) -> None:
     assert {state for state, _, _ in stages(page, STATUS | {"jobs": {"speed": {"running": True}}}).values()} == {"ok"}
 
 
+def test_an_accepted_gap_is_told(page: Page) -> None:
+    gap = {"seq": 7, "topic": "t", "partition": 0, "from": 10, "to": 1200, "reason": "retention"}
+    assert call(page, "cover", "m.gapLines(v[0])", {"gaps": [gap]}) == [
+        "accepted gap (seq 7): t:0 offsets 10 to 1,200 are not counted: retention"
+    ]
+    assert call(page, "cover", "m.gapLines(v[0])", {}) == []
+
+
 def test_phases_and_audits_are_told_where_they_are_known(page: Page) -> None:
     micro = {"seq": 1204, "seconds": 0.187, "phases": {"wal": 0.006, "computed": 0.083, "put": 0.0001}}
     assert call(page, "flow", "m.phasesText(v[0])", micro) == "micro-batch 1,204 took 187 ms: wal 6 ms, computed 83 ms"
