@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.metadata import cql_keywords
 
 from braid import cql
-from braid.adapters import cassandra
+from braid.adapters import cassandra, failpoints
 from braid.adapters.cassandra.ledger import CassandraLedger
 from braid.adapters.cassandra.session import NoAnswer, Session, opened
 from braid.declaration import parse
@@ -161,6 +162,19 @@ def test_an_append_whose_answer_is_lost_is_found_out(
     CassandraLedger(faulty, DECLARATION).append(row(1))
     assert ledger.head() == row(1)
     assert faulty.script == []
+
+
+def test_an_answer_lost_at_a_failpoint_is_found_out_and_the_row_is_there_once(
+    ledger: CassandraLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failpoints, "_armed", failpoints.Armed("speed.ledger:unknown,batch.cas:unknown", tmp_path))
+    begin(ledger)
+    ledger.append(row(1))
+    assert ledger.head() == row(1)
+    served = Current(1, 1, row(1).end, "", "", 5)
+    ledger.publish(served, 0)
+    assert ledger.current() == served
+    assert {path.name for path in (tmp_path / failpoints.FOLDER).iterdir()} == {"speed.ledger:unknown", "batch.cas:unknown"}
 
 
 @pytest.mark.parametrize("word", ["lost", "never", "late", "ok"])
