@@ -174,7 +174,10 @@ def test_an_answer_lost_at_a_failpoint_is_found_out_and_the_row_is_there_once(
     served = Current(1, 1, row(1).end, "", "", 5)
     ledger.publish(served, 0)
     assert ledger.current() == served
-    assert {path.name for path in (tmp_path / failpoints.FOLDER).iterdir()} == {"speed.ledger:unknown", "batch.cas:unknown"}
+    assert {path.name for path in (tmp_path / failpoints.FOLDER).iterdir()} == {
+        "speed.ledger:unknown",
+        "batch.cas:unknown",
+    }
 
 
 @pytest.mark.parametrize("word", ["lost", "never", "late", "ok"])

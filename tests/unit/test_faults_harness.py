@@ -14,7 +14,7 @@ from tests.services.faults.__main__ import order
 from tests.services.faults.checks import Checks
 from tests.services.faults.events import KINDS, Events
 from tests.services.faults.recorder import Answer, Failure
-from tests.services.faults.rows import ROWS
+from tests.services.faults.rows import ROWS, of_commit
 from tests.services.faults.truth import Truth
 from tests.services.pipeline import Record, good
 
@@ -67,13 +67,30 @@ def test_every_listed_failpoint_is_in_the_matrix() -> None:
     assert covered == set(NAMES)
 
 
+def test_the_docs_name_every_row_and_moment() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "faults.md").read_text("utf-8").splitlines()
+    for row in ROWS:
+        if row.name != "F4 F5 F20":
+            start = f"| {row.name} | {row.title} | {', '.join(row.campaign)} |"
+            assert any(line.startswith(start) for line in lines), start
+
+
 def test_a_campaign_is_repeated_by_its_seed_and_leaves_nothing_out() -> None:
     once = [(row, moment) for row in ROWS for moment in row.campaign]
     first = order(4)[: len(once)]
     assert [(r.name, m) for r, m in first] == [(r.name, m) for r, m in order(4)[: len(once)]]
     assert Counter((r.name, m) for r, m in first) == Counter((r.name, m) for r, m in once)
     assert {row.name for row, _ in order(4, "F4,F7")} == {"F4", "F7"}
-    assert {row.moment(seed) for row in ROWS for seed in range(60)} == {m for row in ROWS for m in row.moments}
+
+
+def test_the_commits_take_every_moment_in_turn_and_each_commit_every_row_but_those_that_alternate() -> None:
+    taken = [of_commit(seed) for seed in range(1000)]
+    assert {(row.name, moment) for pairs in taken for row, moment in pairs} == {
+        (r.name, m) for r in ROWS for m in r.moments
+    }
+    always = {row.name for row in ROWS if row.moments and not row.turn}
+    assert all(always <= {row.name for row, _ in pairs} for pairs in taken)
+    assert {len(pairs) for pairs in taken} == {len(always) + len({row.turn for row in ROWS if row.turn})}
 
 
 # ---- the checks can fail -------------------------------------------------------------------------------------------

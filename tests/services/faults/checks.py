@@ -1,15 +1,17 @@
-"""What must hold after every fault, held against the truth: C1–C5 and C7–C10 of the fault matrix.
+"""What must hold after every fault, held against the truth: C1–C5, C7–C10 and I10 of the fault matrix.
 
 C1 every acknowledged event is where the broker said, and counted. C2 none counts twice. C3 each ledger row's offsets =
 good + copies + dead + absent, each number the truth's. C4 the rows tile the log. C5 every answer recorded meanwhile =
 the recompute as of its row. C7 the served generation = the recompute up to its cut, and the master holds the log's
 bytes. C8 nothing is left behind: no process, no temporary file, no unexplained error. C9 answers never go back. C10 an
-answer that is not complete says what is missing.
+answer that is not complete says what is missing. I10 the projections are the answer at head.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow.parquet as pq
@@ -56,6 +58,7 @@ class Checks:
         counts = self._follow(answers, wrong)
         wrong += self._accepted(new)
         wrong += self._final()
+        wrong += self._projected()
         wrong += [f"C8: left behind: {one}" for one in self._campaign.orphans()]
         wrong += self._logged()
         return {
@@ -204,6 +207,35 @@ class Checks:
             if "Traceback" in line or "internal error" in line
         ][:3]
 
+    def _projected(self) -> list[str]:
+        """I10: at rest what people read in Cassandra is the answer at head, and every committed alert is there once."""
+        last = ""
+        until = time.monotonic() + 20  # the projections follow the commit
+        while time.monotonic() < until:
+            last = self._stale()
+            if not last:
+                return []
+            time.sleep(0.2)
+        return [f"I10: {last}"]
+
+    def _stale(self) -> str:
+        campaign = self._campaign
+        for spec in campaign.declaration.views:
+            fields = campaign.declaration.topics[0].fields
+            if any(fields[m.of].optional for m in spec.measures):
+                continue  # their n counts the events that have the field; the table's counts all
+            _, rows = campaign.store._session.table(
+                f"SELECT {', '.join(spec.by)}, window_start, n FROM {campaign.declaration.dataset}.{spec.name}"
+            )
+            found = {(_micros(at) if spec.window_us else 0, *key): n for *key, at, n in rows}
+            expected = {place: next(iter(cell.values()))[0] for place, cell in self.truth.of(spec.name).items()}
+            if found != expected:
+                return f"{spec.name}: {_difference(expected, found)}"
+        (rule,) = campaign.declaration.alerts
+        _, rows = campaign.store._session.table(f"SELECT count(*) FROM {campaign.declaration.dataset}.{rule.name}")
+        told = campaign.stores.ledger.head().totals["alerts"]
+        return "" if rows[0][0] == told else f"{rule.name}: expected {told} alerts as in the ledger, got {rows[0][0]}"
+
     # ---- generations ---------------------------------------------------------------------------------------------
 
     def generation(self) -> list[str]:
@@ -259,6 +291,11 @@ def _records(bootstrap: str, begins: dict[TopicPartition, int], ends: dict[Topic
             found += [Record(r.topic, r.partition, r.offset, r.timestamp * 1000, r.value) for r in below]
     consumer.close()
     return found
+
+
+def _micros(at: datetime) -> int:
+    """Return a naive time of Cassandra's driver, which means UTC, as microseconds."""
+    return round((at.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 10**6)
 
 
 def _difference(expected: dict, got: dict) -> str:

@@ -20,10 +20,11 @@ class Row:
 
     Attributes
     ----------
-    moments : of which `make test` takes one, by the seed
+    moments : of which `make test` takes one, by the seed; empty: another row of `make test` does this one too
     run : breaks the campaign at a moment
     allowed : what else may be seen: `cut` connections, HTTP `503`, an as_of that goes `back`
     campaign : the moments that `make faults` takes, all of them (default: the same)
+    turn : rows of one turn alternate in `make test`, by the seed
     """
 
     name: str
@@ -32,30 +33,37 @@ class Row:
     run: Callable[[Campaign, str], None]
     allowed: str = ""
     campaign: tuple[str, ...] = ()
+    turn: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "campaign", self.campaign or self.moments)
 
     def moment(self, seed: int) -> str:
         """Return the moment that `make test` takes with a seed."""
-        return self.moments[seed % len(self.moments)]
+        return self.moments[seed // 7 % len(self.moments)]
 
 
 def _of(places: tuple[str, ...], action: str) -> tuple[str, ...]:
     return tuple(f"{place}:{action}" for place in places)
 
 
+def _at(choices: tuple[str, ...], number: int) -> str:
+    return choices[number % len(choices)]
+
+
 ROWS = (
     Row("F1", "kill -9 producer, resume", ("acked", "sent", "before_send", "mid_file"), serving_rows.producer_killed),
     Row("F12", "kill -9 the API, its worker, often asked", ("api", "worker", "tail"), serving_rows.api_killed, "cut 503"),
-    Row("F4", "kill -9 Spark driver", _of(stream_rows.STEPS, "kill9"), stream_rows.killed,
-        campaign=_of((*stream_rows.STEPS, *stream_rows.STARTS), "kill9")),
+    Row("F4 F5 F20", "kill -9 Spark driver, over a damaged checkpoint and another declaration's file",
+        tuple(f"{step}+{_at(stream_rows.HARMS, i)}+{_at(stream_rows.FILES, i)}" for i, step in enumerate(stream_rows.STEPS)),
+        stream_rows.over_everything),
+    Row("F4", "kill -9 Spark driver", (), stream_rows.killed, campaign=_of((*stream_rows.STEPS, *stream_rows.STARTS), "kill9")),
     Row("F4 alive", "an error in the driver, the process living on",
         (*_of((*stream_rows.STEPS, *stream_rows.STARTS), "raise"), "ledger:unknown"), stream_rows.killed),
-    Row("F5", "the checkpoint lost or damaged while the driver is down",
-        ("commits", "offsets", "offsets:empty", "commits:empty", "all"), stream_rows.checkpoint),
+    Row("F5", "the checkpoint lost or damaged while the driver is down", (), stream_rows.checkpoint, campaign=stream_rows.HARMS),
     Row("F6", "two drivers", ("fragments", "alerts", "ledger", "committed", "projected"), stream_rows.two_drivers),
-    Row("F20", "another declaration in the file, a micro-batch cut short", ("narrower", "coarser"), stream_rows.changed_file),
+    Row("F20", "another declaration in the file, a micro-batch cut short", (), stream_rows.changed_file,
+        campaign=stream_rows.FILES),
     Row("F2", "kill -9 Kafka", ("load", "idle", "twice"), store_rows.kafka_killed),
     Row("F3", "SIGSTOP Kafka", ("8",), store_rows.kafka_stopped, campaign=("40",)),
     Row("F7", "kill -9 Cassandra", ("fragments", "ledger", "any"), store_rows.cassandra_killed),
@@ -63,14 +71,27 @@ ROWS = (
     Row("F24", "a soak of faults at random", ("20",), serving_rows.soak, "cut 503", ("120",)),
     Row("F9", "kill -9 batch job", _of(batch_rows.STEPS, "kill9"), batch_rows.killed,
         campaign=("cas:unknown", "audited:raise")),
-    Row("F9 everywhere", "kill -9 one batch job after another, at each place", ("all",), batch_rows.killed_everywhere),
+    Row("F9 everywhere", "kill -9 one batch job after another, at each place", (), batch_rows.killed_everywhere, campaign=("all",)),
     Row("F10", "two batch jobs; a batch while the driver restarts", ("audited", "driver restarts", "partition_added"),
-        batch_rows.two_jobs),
+        batch_rows.two_jobs, turn="generation"),
     Row("F11", "a byte flipped, a file deleted: of the served generation, of the master", ("flip", "delete", "master"),
-        batch_rows.damaged, "cut 503 back"),
-    Row("F12 loading", "kill -9 the API during a publication", ("loading",), serving_rows.api_killed_while_loading, "cut 503"),
-    Row("F19", "fragments expired before a batch covered them", ("expired",), gap_rows.fragments_expired, "cut 503 back"),
+        batch_rows.damaged, "cut 503 back", turn="generation"),
+    Row("F12 loading", "kill -9 the API during a publication", ("loading",), serving_rows.api_killed_while_loading, "cut 503",
+        turn="generation"),
+    Row("F19", "fragments expired before a batch covered them", ("expired",), gap_rows.fragments_expired, "cut 503 back",
+        turn="gone"),
     Row("F15", "kill -9 of everything within a second", ("five", "supervisor too"), store_rows.all_killed, "cut 503"),
-    Row("F18", "records deleted before they were counted", ("past head",), gap_rows.retention),
-    Row("F17", "the topic created again; partitions added", ("created again", "partitions"), gap_rows.topic_changed),
+    Row("F18", "records deleted before they were counted", ("past head",), gap_rows.retention, turn="gone"),
+    Row("F17", "the topic created again; partitions added", ("created again", "partitions"), gap_rows.topic_changed, turn="gone"),
 )  # fmt: skip
+
+
+def of_commit(seed: int) -> list[tuple[Row, str]]:
+    """Return the rows that `make test` takes with a seed, each with its moment."""
+    turns: dict[str, list[Row]] = {}
+    for row in ROWS:
+        turns.setdefault(row.turn, []).append(row)
+    taken = [
+        row for row in ROWS if row.moments and (not row.turn or row is turns[row.turn][seed % len(turns[row.turn])])
+    ]
+    return [(row, row.moment(seed)) for row in taken]

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,8 @@ import psutil
 from tests.services.faults.campaign import DATASET, SPEED, Campaign
 
 STEPS = ("wal", "computed", "folded", "fragments", "alerts", "written", "ledger", "committed", "put", "projected")
+HARMS = ("commits", "offsets", "offsets:empty", "commits:empty", "all")
+FILES = ("narrower", "coarser")
 STARTS = ("start", "catchup", "rebuild", "seen", "merged")
 
 
@@ -88,7 +92,7 @@ def two_drivers(c: Campaign, moment: str) -> None:
         finally:
             second.terminate()
             second.wait(60)
-    told = (c.settings.logs / f"{SPEED}.log").read_text("utf-8", "replace")[-20_000:]
+    told = (c.settings.logs / f"{SPEED}.log").read_text("utf-8", "replace")[c.log_bytes :]
     assert any(word in told for word in ("another driver is at work", "another driver has taken over")), told[-2000:]
     c.replaced(SPEED, old)
     c.streaming()
@@ -96,22 +100,38 @@ def two_drivers(c: Campaign, moment: str) -> None:
 
 def changed_file(c: Campaign, moment: str) -> None:
     """F20: the declaration's file changes while a micro-batch is cut short; the ledger's text stays in force."""
+    with _other_declaration(c, moment):
+        killed(c, "fragments:kill9")
+
+
+def over_everything(c: Campaign, moment: str) -> None:
+    """F4, F5 and F20 in one restart: killed at a place, over a damaged checkpoint and another declaration's file."""
+    place, harm, file = moment.split("+")
+    pid, entry = c.pid(SPEED), f"speed.{place}:kill9"
+    with _other_declaration(c, file):
+        c.arm(entry)
+        c.fires(entry)
+        damage(c, harm)
+        c.replaced(SPEED, pid)
+        c.streaming()
+
+
+@contextmanager
+def _other_declaration(c: Campaign, how: str) -> Iterator[None]:
+    """Let the file say something else, which a driver that starts meanwhile must see and not follow."""
     path = c.settings.root / "datasets" / f"{DATASET}.yaml"
     text = path.read_text("utf-8")
     old, new = {
         "narrower": ("ndvi_std:   {type: decimal, scale: 6, min: 0, max: 1,", "ndvi_std:   {type: decimal, scale: 6, min: 0, max: 0.5,"),
         "coarser": ("window: 10 minutes", "window: 30 minutes"),
-    }[moment]  # fmt: skip
+    }[how]  # fmt: skip
     assert text.count(old) == 1
-    pid = c.pid(SPEED)
+    path.write_text(text.replace(old, new), "utf-8")
+    c.hit(f"declaration {how}")
     try:
-        c.arm("speed.fragments:kill9")
-        c.fires("speed.fragments:kill9")
-        path.write_text(text.replace(old, new), "utf-8")
-        c.replaced(SPEED, pid)
-        c.streaming()
+        yield
     finally:
         path.write_text(text, "utf-8")
-    told = (c.settings.logs / f"{SPEED}.log").read_text("utf-8", "replace")[-20_000:]
+    told = (c.settings.logs / f"{SPEED}.log").read_text("utf-8", "replace")[c.log_bytes :]
     assert "the file has changed; the ledger's" in told, told[-2000:]
     assert c.stores.ledger.head().definition == c.declaration.hash
