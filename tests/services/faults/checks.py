@@ -37,7 +37,7 @@ class Checks:
         self._campaign = campaign
         self.truth = Truth(campaign.declaration)
         self.records: dict[Place, Record] = {}
-        self._row: LedgerRow = campaign.stores.ledger.rows(-1, 0)[0]
+        self.row: LedgerRow = campaign.stores.ledger.rows(-1, 0)[0]
         self._positions: dict[tuple[str, int], int] = {}
         self._new: list[Record] = []  # read and not yet checked
         self._answers: list[Answer] = []  # of rows that are not yet reached
@@ -102,8 +102,8 @@ class Checks:
         waiting: dict[int, list[Answer]] = {}
         for answer in [*self._answers, *answers]:
             waiting.setdefault(answer.seq, []).append(answer)
-        self._compare(waiting.pop(self._row.seq, []), wrong)
-        for row in store.rows(self._row.seq, store.head().seq):
+        self._compare(waiting.pop(self.row.seq, []), wrong)
+        for row in store.rows(self.row.seq, store.head().seq):
             counts["rows"] += 1
             wrong += self._chain(row)
             if row.kind == "micro":
@@ -115,15 +115,15 @@ class Checks:
                         f"C3: seq {row.seq}: ledger {row.good, row.copies, row.dead, row.absent}, truth {got}, {absent}"
                     )
                 counts += Counter(good=got.good, copies=got.copies, dead=got.dead)
-            self._row = row
+            self.row = row
             self._compare(waiting.pop(row.seq, []), wrong)
         self._answers = [a for late in waiting.values() for a in late]
-        wrong += [f"C5: an answer as of seq {a.seq}, beyond head {self._row.seq}" for a in self._answers[:3]]
+        wrong += [f"C5: an answer as of seq {a.seq}, beyond head {self.row.seq}" for a in self._answers[:3]]
         return counts
 
     def _chain(self, row: LedgerRow) -> list[str]:
         """C4: the row begins where the one before it ended."""
-        before = self._row
+        before = self.row
         if row.seq == before.seq + 1 and (dict(row.range.start) == dict(before.end) or row.kind == "gap"):
             return []
         return [f"C4: seq {row.seq} starts at {dict(row.range.start)}, seq {before.seq} ended at {dict(before.end)}"]
@@ -188,9 +188,9 @@ class Checks:
         for spec in campaign.declaration.views:
             answer = campaign.pipeline.view(spec.name, campaign.declaration.dataset)
             found = served(answer, campaign.declaration, spec.name)
-            if answer["meta"]["as_of"]["seq"] != self._row.seq:
+            if answer["meta"]["as_of"]["seq"] != self.row.seq:
                 wrong.append(
-                    f"C5: at rest {spec.name} is as of {answer['meta']['as_of']['seq']}, head is {self._row.seq}"
+                    f"C5: at rest {spec.name} is as of {answer['meta']['as_of']['seq']}, head is {self.row.seq}"
                 )
             elif found != self.truth.of(spec.name):
                 wrong.append(f"C5: at rest {spec.name}: {_difference(self.truth.of(spec.name), found)}")
