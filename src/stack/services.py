@@ -121,7 +121,7 @@ def _prepare_kafka(settings: Settings, properties: Path) -> None:
     )
     if (data / "meta.properties").exists():
         return
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster = cluster_id(uuid.uuid4().bytes)
     command = [
         *(*_java(settings, 128), "-XX:TieredStopAtLevel=1", *_kafka_options(settings), "kafka.tools.StorageTool"),
         *("format", "--ignore-formatted", "-t", cluster, "-c", str(properties)),
@@ -130,6 +130,18 @@ def _prepare_kafka(settings: Settings, properties: Path) -> None:
     if done.returncode != 0:
         last = (done.stderr or done.stdout).strip().splitlines()[-1:]
         raise StackError(f"kafka: {data}: cannot be formatted: {''.join(last)}")
+
+
+def cluster_id(number: bytes) -> str:
+    """Return 16 bytes as Kafka writes a cluster's id; never with a dash first, which its tool takes for a flag.
+
+    Examples
+    --------
+    >>> cluster_id(bytes([0xF8] + [0] * 15)), cluster_id(bytes(16))
+    ('A-AAAAAAAAAAAAAAAAAAAA', 'AAAAAAAAAAAAAAAAAAAAAA')
+    """
+    text = urlsafe_b64encode(number).decode().rstrip("=")
+    return f"A{text[:-1]}" if text.startswith("-") else text
 
 
 def _prepare_cassandra(settings: Settings, config: Path) -> None:
