@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=300, help="events a second")
     parser.add_argument("--rows", default="", help="only these, separated by commas: F4,F7")
+    parser.add_argument("--keep-going", action="store_true", help="after a row that failed too")
     parser.add_argument("--report", type=Path, default=Path(".braid/faults.json"))
     options = parser.parse_args()
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
@@ -42,7 +43,7 @@ def main() -> int:
         settings = up(settings, say=print)
         campaign = Campaign(settings, folder, seed, options.rate)
         try:
-            failed = _run(campaign, options.minutes, options.rows)
+            failed = _run(campaign, options)
         finally:
             campaign.close()
             options.report.parent.mkdir(parents=True, exist_ok=True)
@@ -52,19 +53,23 @@ def main() -> int:
     return _told(campaign, failed, options, folder)
 
 
-def _run(campaign: Campaign, minutes: float, wanted: str) -> str:
-    """Run rows until the time is over; return why it ended before, or nothing."""
-    began = time.monotonic()
-    for row, moment in order(campaign.tally.seed, wanted):
-        if time.monotonic() - began > minutes * 60:
+def _run(campaign: Campaign, options: argparse.Namespace) -> str:
+    """Run rows until the time is over; return what failed, or nothing."""
+    began, failed = time.monotonic(), ""
+    for row, moment in order(campaign.tally.seed, options.rows):
+        if time.monotonic() - began > options.minutes * 60 or (failed and not options.keep_going):
             break
         try:
             campaign.row(row.name, moment, row.run, row.allowed)
         except Exception:  # noqa: BLE001 - whatever it is, the report says it and the seed
-            return f"{row.name} {moment}: {traceback.format_exc()}"
+            said = f"{row.name} {moment}: {traceback.format_exc()}"
+            campaign.tally.failed.append(said)
+            sys.stdout.write(f"  FAILED {said}\n")
+            sys.stdout.flush()
+            failed += said
         finally:
             campaign.tally.seconds = round(time.monotonic() - began)
-    return ""
+    return failed
 
 
 def order(seed: int, wanted: str = "") -> list[tuple[Row, str]]:

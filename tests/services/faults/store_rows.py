@@ -41,7 +41,7 @@ def cassandra_killed(c: Campaign, moment: str) -> None:
         c.fires(entry)
     pid = c.kill("cassandra")
     c.answered("an answer says that Cassandra is silent", lambda a: any("cassandra" in m for m in a.missing))
-    c.replaced("cassandra", pid, 120)
+    c.replaced("cassandra", pid)
     c.streaming()
 
 
@@ -80,6 +80,6 @@ def all_killed(c: Campaign, moment: str) -> None:
             os.kill(pids[name], signal.SIGKILL)
         c.hit("kill all five")
         for name in ("kafka", "cassandra", "hive", "api", SPEED):
-            c.replaced(name, pids[name], 120)
+            c.replaced(name, pids[name])
     c.streaming(300)
     c.eventually("Hive answers", lambda: c.pipeline.view(c.declaration.views[0].name, DATASET)["meta"]["complete"], 300)
