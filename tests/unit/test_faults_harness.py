@@ -14,7 +14,7 @@ from tests.services.faults.__main__ import order
 from tests.services.faults.checks import Checks
 from tests.services.faults.events import KINDS, Events
 from tests.services.faults.recorder import Answer, Failure
-from tests.services.faults.rows import ROWS, of_commit
+from tests.services.faults.rows import IN_TEST, ROWS, of_commit
 from tests.services.faults.truth import Truth
 from tests.services.pipeline import Record, good
 
@@ -84,13 +84,13 @@ def test_a_campaign_is_repeated_by_its_seed_and_leaves_nothing_out() -> None:
 
 
 def test_the_commits_take_every_moment_in_turn_and_each_commit_every_row_but_those_that_alternate() -> None:
+    chosen = [row for row in ROWS if row.name in IN_TEST]
     taken = [of_commit(seed) for seed in range(1000)]
-    assert {(row.name, moment) for pairs in taken for row, moment in pairs} == {
-        (r.name, m) for r in ROWS for m in r.moments
-    }
-    always = {row.name for row in ROWS if row.moments and not row.turn}
+    found = {(row.name, moment) for pairs in taken for row, moment in pairs}
+    assert found == {(row.name, moment) for row in chosen for moment in row.moments}
+    always = {row.name for row in chosen if not row.turn}
     assert all(always <= {row.name for row, _ in pairs} for pairs in taken)
-    assert {len(pairs) for pairs in taken} == {len(always) + len({row.turn for row in ROWS if row.turn})}
+    assert {len(pairs) for pairs in taken} == {len(always) + len({row.turn for row in chosen if row.turn})}
 
 
 # ---- the checks can fail -------------------------------------------------------------------------------------------
