@@ -29,7 +29,12 @@ def of_rows(
         The store of the fragments did not answer.
     """
     cut, row, fine = snapshot.tail.cut, snapshot.tail.row, snapshot.declaration.finest(spec)
-    rows = [] if layer == "batch" else [r for r in ledger.rows(cut.seq, row.seq) if r.kind == "micro"]
+    lost = snapshot.tail.lost
+    rows = (
+        []
+        if layer == "batch"
+        else [r for r in ledger.rows(cut.seq, row.seq) if r.kind == "micro" and r.seq not in lost]
+    )
     by_seq: dict[int, list[Fragment]] = {}
     for fragment in fragments.read(fine, rows) if rows else []:
         by_seq.setdefault(fragment.seq, []).append(fragment)

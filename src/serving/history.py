@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from typing import NoReturn
 
+from braid import gaps
 from braid.errors import AuditFailed, LedgerError, StoreUnavailable
 from braid.ledger import Current, LedgerRow
 from braid.ports import PastGenerations
@@ -92,7 +93,7 @@ def _rebuilt(newest: Snapshot, stores: Stores, asked: AsOfAsked) -> Snapshot:
         held = newest.generation if same else generations.load(current, declaration, _past(stores))
     except (AuditFailed, StoreUnavailable) as error:
         _gone(asked, f"generation {asked.generation} can no longer be read: {error}")
-    found = tail.begin(declaration, cut)
+    found = tail.begin(declaration, cut, gaps.through(stores.ledger, cut))
     while found.row.seq < asked.seq and found.stop is None:
         rows: list[LedgerRow] = stores.ledger.rows(found.row.seq, min(asked.seq, found.row.seq + ROWS_AT_ONCE))
         found = tail.follow(found, declaration, rows, stores.fragments)
