@@ -23,7 +23,8 @@ export const typeText = (schema) => {
 export const fieldsOf = (whole, schema, at = "") =>
   Object.entries(resolved(whole, schema)?.properties ?? {}).flatMap(([name, inner]) => {
     const one = resolved(whole, inner);
-    const rest = one.properties ? fieldsOf(whole, one, `${at}${name}.`) : [];
+    const items = one.type === "array" ? resolved(whole, one.items) : null;
+    const rest = one.properties ? fieldsOf(whole, one, `${at}${name}.`) : items?.properties ? fieldsOf(whole, items, `${at}${name}[].`) : [];
     return rest.length ? rest : [[`${at}${name}`, one]];
   });
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from braid.acknowledgements import MOST_NOTE
 from braid.declaration import ApiPath, Declaration, ViewSpec
-from serving import catalog, columns, formats, parameters, schemas
+from serving import catalog, columns, described, formats, parameters, schemas
 from serving.columns import Column
 from serving.parameters import Parameter
 from serving.schemas import Schema, ref
@@ -50,7 +50,7 @@ def document(declarations: Sequence[Declaration], *, secured: bool = False) -> S
     ----------
     secured : whether every path but the probes asks for a key
     """
-    components: dict[str, Schema] = dict(schemas.COMPONENTS)
+    components: dict[str, Schema] = dict(schemas.COMPONENTS) | dict(described.COMPONENTS)
     paths = {path: {"get": made} for path, made in _fixed().items()}
     for declaration in declarations:
         paths |= _of_dataset(declaration, components)
@@ -93,13 +93,8 @@ def _with_keys(paths: Mapping[str, Schema]) -> None:
 
 def _fixed() -> dict[str, Schema]:
     any_object = {"type": "object"}
-    data = {"type": "object", "properties": {"data": {"type": "array", "items": any_object}}, "required": ["data"]}
-    status = {
-        "type": "object",
-        "properties": {"datasets": {"type": "array", "items": any_object}},
-        "required": ["datasets"],
-    }
-    ready = {"type": "object", "properties": {"ready": {"type": "boolean"}}, "required": ["ready"]}
+    data = schemas.object_of({"data": {"type": "array", "items": ref("Dataset")}}, ["data"])
+    status = schemas.object_of({"datasets": {"type": "array", "items": ref("Status")}}, ["datasets"])
     return {
         "/api/v1/datasets": _plain("What is declared", data),
         "/api/v1/status": _plain("How far every dataset has come", status),
@@ -111,7 +106,9 @@ def _fixed() -> dict[str, Schema]:
         },
         "/openapi.json": _plain("This document", any_object),
         "/healthz": _plain("The process lives", any_object),
-        "/readyz": _plain("Each part, when it last answered", ready, also={"503": _json("a part does not answer", ready)}),
+        "/readyz": _plain(
+            "Each part, when it last answered", ref("Ready"), also={"503": _json("a part does not answer", ref("Ready"))}
+        ),
     }  # fmt: skip
 
 
@@ -139,7 +136,7 @@ def _problem(status: int) -> Schema:
 
 def _of_dataset(declaration: Declaration, components: dict[str, Schema]) -> dict[str, Schema]:
     base = catalog.address(declaration)
-    about = {"type": "object", "properties": {"data": {"type": "object"}}, "required": ["data"]}
+    about = schemas.object_of({"data": ref("Dataset")}, ["data"])
     paths: dict[str, Schema] = {
         base: {"get": _plain(f"{declaration.title}: what is declared", about, declaration.dataset)}
     }

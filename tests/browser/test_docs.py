@@ -2,13 +2,11 @@
 
 import threading
 from collections.abc import Iterator
-from shutil import which
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 from werkzeug.serving import make_server
 
-from braid.adapters.environment import install_command
 from braid.settings import LOOPBACK
 from tests.unit.serving_world import app_of
 from tests.unit.test_serving_answers import a_world
@@ -28,28 +26,25 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-# flask-compress reads a file to its end and leaves closing it to the collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_document_is_drawn_offline_and_its_links_answer(address: str) -> None:
-    found = which("chromium") or which("chromium-browser") or which("google-chrome")
-    assert found, f"Chromium: expected it on PATH, got none; install it: {install_command('chromium')}"
+def test_the_document_is_drawn_offline_and_its_links_answer(address: str, browser: Browser) -> None:
     asked: list[str] = []
     wrong: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.goto(f"{address}/docs")
-        view = page.locator("details", has=page.locator("summary code", has_text="/views/rides_by_minute"))
-        view.locator("summary").click()
-        assert "largest value of fare_usd" in view.inner_text() and "USD" in view.inner_text()
-        view.get_by_label("value of window").fill("1h")
-        view.get_by_label("value of group_by").select_option("city")
-        link = view.locator("a.try")
-        assert link.inner_text() == "/api/v1/datasets/rides/views/rides_by_minute?window=1h&group_by=city"
-        assert "as_of" in page.request.get(address + link.inner_text()).json()["meta"]
-        browser.close()
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(f"{address}/docs")
+    view = page.locator("details", has=page.locator("summary code", has_text="/views/rides_by_minute"))
+    view.locator("summary").click()
+    assert "largest value of fare_usd" in view.inner_text() and "USD" in view.inner_text()
+    view.get_by_label("value of window").fill("1h")
+    view.get_by_label("value of group_by").select_option("city")
+    link = view.locator("a.try")
+    assert link.inner_text() == "/api/v1/datasets/rides/views/rides_by_minute?window=1h&group_by=city"
+    assert "as_of" in page.request.get(address + link.inner_text()).json()["meta"]
+    status = page.locator("details", has=page.locator("summary code", has_text="/api/v1/status"))
+    status.locator("summary").click()
+    assert "datasets[].micro_batch.seconds" in status.inner_text()
+    page.close()
     assert wrong == []
     assert all(url.startswith((address, "data:")) for url in asked)

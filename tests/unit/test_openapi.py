@@ -91,6 +91,28 @@ def test_a_new_dataset_is_described_without_code() -> None:
     }
 
 
+def undescribed(schema: Any, value: Any, at: str = "") -> list[str]:
+    """Return the fields of a value that its schema, open as it is, says nothing of."""
+    if isinstance(value, list):
+        return [name for one in value for name in undescribed(schema.get("items", {}), one, f"{at}[]")]
+    if not isinstance(value, dict) or "properties" not in schema:
+        return []
+    unknown = [f"{at}.{name}" for name in value if name not in schema["properties"]]
+    inner = [(name, part) for name, part in value.items() if name in schema["properties"]]
+    return unknown + [x for name, part in inner for x in undescribed(schema["properties"][name], part, f"{at}.{name}")]
+
+
+def test_every_field_of_the_status_and_of_the_catalogue_is_described(document: Any) -> None:
+    world = a_world()
+    world.publish(1, 4)
+    client = client_of(world)
+    parts = document["components"]["schemas"]
+    for url, name, key in (("/api/v1/status", "Status", "datasets"), ("/api/v1/datasets", "Dataset", "data")):
+        assert undescribed(parts[name], get(client, url)[key][0]) == []
+    assert undescribed(parts["Status"], get(client_of(World()), "/api/v1/status")["datasets"][0]) == []
+    assert undescribed(parts["Ready"], get(client, "/readyz")) == []
+
+
 def test_references_lead_somewhere(document: Any) -> None:
     names = set(re.findall(r"#/components/schemas/([^\"']+)['\"]", str(document)))
     assert names and names <= set(document["components"]["schemas"])
