@@ -91,6 +91,21 @@ STATUS = _object({
         "good": COUNT, "copies": COUNT, "dead": COUNT, "absent": COUNT,
         "holds": _of(_FLAG, "whether the offsets are good + copies + dead + absent"),
     }, null=True),
+    "dead_letters": _object({
+        "of": _of(COUNT, "how many of the newest were looked at", "records"),
+        "reasons": _list({
+            "topic": TEXT, "reason": TEXT, "count": _of(COUNT, "of those", "records"),
+            "place": _of(TEXT, "where the newest stands"), "sample": _of(TEXT, "its first bytes"),
+        }),
+    }, null=True),
+    "generations": _of(_list({
+        "generation": COUNT,
+        "state": TEXT,
+        "cut_seq": COUNT,
+        "published_at": INSTANT,
+        "records": _of({}, "records in the master"),
+        "audit": _of({"type": "object"}, "ledger rows that were compared, and those that could not be"),
+    }, "the newest, the served one first"), null=True),
     "jobs": _named(_JOB, "by `speed` and `batch`"),
     "freshness_s": _of(_NUMBER, "since when something newer may have been committed", "s", null=True),
     "problems": _of(_TEXTS, "what does not answer, or stands still"),
