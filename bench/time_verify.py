@@ -4,7 +4,7 @@
 
 The records are those of the declaration, with copies and dead ones among them, in the archive's layout. The ledger rows,
 fragments and the generation are what a correct engine would have written: numpy counts them from the same numbers, and so
-is a third party to the comparison. The dataset is called `bench`, and is removed in the end.
+is a third party to the comparison. The dataset is called `bench`, and is removed in the end (its topic, which is empty, stays).
 """
 
 from __future__ import annotations
