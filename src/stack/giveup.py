@@ -88,7 +88,7 @@ def _handle(rpc: object, restarts: Restarts, run: Path, event: str, payload: str
     name = headers["processname"]
     if event.endswith("FATAL"):
         _give_up(run, name, "it ended at once, each time it was started")
-    elif event.endswith("EXITED") and (why := refusal(run, name, int(headers["pid"]))):
+    elif why := refusal(run, name, int(headers["pid"]) if "pid" in headers else None):
         rpc.stopProcess(name, False)  # type: ignore[attr-defined]  # XML-RPC answers any name
         _give_up(run, name, why)
     elif restarts.too_many(name, time.monotonic()):
@@ -96,12 +96,12 @@ def _handle(rpc: object, restarts: Restarts, run: Path, event: str, payload: str
         _give_up(run, name, f"it ended {LIMIT + 1} times in {WINDOW_S / 60:.0f} minutes")
 
 
-def refusal(run: Path, name: str, pid: int) -> str | None:
+def refusal(run: Path, name: str, pid: int | None) -> str | None:
     """Return why a program that has ended refuses to go on, by its heartbeat; None when it does not say so.
 
     Parameters
     ----------
-    pid : of the process that ended: words of an earlier one do not count
+    pid : of the process that ended: words of an earlier one do not count; None when supervisor does not tell it
     """
     watched = _heartbeat(run / "programs" / f"{name}.json")
     try:
@@ -109,7 +109,7 @@ def refusal(run: Path, name: str, pid: int) -> str | None:
     except (OSError, ValueError):
         return None
     stage = str(said.get("stage", ""))
-    return stage.removeprefix(REFUSED) if stage.startswith(REFUSED) and said.get("pid") == pid else None
+    return stage.removeprefix(REFUSED) if stage.startswith(REFUSED) and pid in {None, said.get("pid")} else None
 
 
 def _give_up(run: Path, name: str, reason: str) -> None:

@@ -223,6 +223,28 @@ def test_a_program_that_ignores_its_signal_is_killed_in_the_end(here: Settings):
     assert not psutil.pid_exists(pid)
 
 
+def test_a_program_that_refuses_to_go_on_is_given_up_at_once_in_its_own_words(here: Settings):
+    code = """
+import pathlib, sys, time
+from braid.adapters.heartbeat import REFUSED, Heartbeat
+with open(sys.argv[2], "a") as file: file.write("x")
+Heartbeat(pathlib.Path(sys.argv[1])).beat(REFUSED + "partition 1 lacks offsets 20 to 24")
+time.sleep(0.2)
+sys.exit(1)
+"""
+    beat, runs = here.heartbeat("speed-one"), here.logs / "runs"
+    argv = (sys.executable, "-c", code, str(beat), str(runs))
+    env = {"PYTHONPATH": str(here.root / "src")}
+    up(here, lambda _: [Program("speed-one", argv, env=env, startsecs=0, heartbeat=beat)])
+
+    def found() -> tuple[str, str]:
+        (one,) = [one for one in statuses(here, []) if one.name == "speed-one"]
+        return one.state, one.detail.splitlines()[0] if one.detail else ""
+
+    eventually(lambda: found() == ("FATAL", "given up: partition 1 lacks offsets 20 to 24"), "given up")
+    assert len(runs.read_text()) <= 2  # supervisor may have started it once more before it was told
+
+
 def test_children_of_a_program_end_with_it(here: Settings):
     code = "import subprocess, sys\nc = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\nprint(c.pid, flush=True)\n"
     started(here, python("parent", code + FOREVER))

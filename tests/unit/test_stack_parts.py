@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from braid.adapters.environment import load, require_java
+from braid.adapters.heartbeat import Heartbeat
 from braid.errors import AlreadyRunning, HomeUnusable, MissingPrerequisite, NotReady, PortInUse, StackError
 from braid.settings import PortChoice, Ports, Settings
 from stack import bare, conf, giveup, home, limits, ports, readiness, services
@@ -227,6 +228,21 @@ def test_silence_is_counted_from_the_last_touch_or_the_start(tmp_path: Path):
     os.utime(beat, (120, 120))
     assert giveup.silent_for(beat, started_s=100, now_s=130) == 10
     assert giveup.silent_for(beat, started_s=125, now_s=130) == 5
+
+
+def test_a_refusal_is_taken_from_the_last_words_of_the_process_that_ended(tmp_path: Path):
+    beat = tmp_path / "heartbeat" / "speed"
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs" / "speed.json").write_text(json.dumps({"heartbeat": str(beat), "silent_s": 120}))
+    assert giveup.refusal(tmp_path, "speed", os.getpid()) is None
+    Heartbeat(beat).beat("streaming")
+    assert giveup.refusal(tmp_path, "speed", os.getpid()) is None
+    Heartbeat(beat).beat("refused: a gap")
+    assert giveup.refusal(tmp_path, "speed", os.getpid()) == "a gap"
+    assert giveup.refusal(tmp_path, "speed", None) == "a gap"
+    assert giveup.refusal(tmp_path, "speed", os.getpid() + 1) is None
+    (tmp_path / "programs" / "kafka.json").write_text(json.dumps({"heartbeat": None, "silent_s": 120}))
+    assert giveup.refusal(tmp_path, "kafka", None) is None
 
 
 def test_without_a_supervisor_every_program_is_down(here: Settings):
