@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from batch_layer.publish import Stores
 from batch_layer.run import Ports, Report, run, steps
-from braid import records
+from braid import records, sql
 from braid.adapters.files import FileGenerations
 from braid.adapters.master import Master
 from braid.declaration import load, parse
 from braid.errors import AuditFailed, Gap, LostRace, MasterRefused
 from braid.generations import Unaudited
 from braid.ledger import Current
+from speed_layer import accept
 from tests.spark.speed import NOW_US, Speed
 
 LANDCOVER = load(Path(__file__).parents[2] / "datasets" / "landcover.yaml")
@@ -190,6 +192,35 @@ def test_a_wrong_fragment_blocks_the_publication(speed: Speed, ports: Ports) -> 
     assert (report.gen, report.archived) == (2, 0)
 
 
+@pytest.mark.parametrize(("plant", "delta"), [("dropped", -1), ("doubled", 1)])
+def test_one_row_that_the_batch_drops_or_doubles_blocks_the_publication(
+    speed: Speed, ports: Ports, monkeypatch: pytest.MonkeyPatch, plant: str, delta: int
+) -> None:
+    run(ports)
+    speed.send(60)
+    speed.count()
+    dedupe = sql.dedupe
+
+    def planted(*given: Any) -> str:
+        numbered = f"SELECT *, row_number() OVER (PARTITION BY seq ORDER BY `partition`, `offset`) AS nth FROM ({dedupe(*given)})"
+        others = f"SELECT * EXCEPT (nth) FROM ({numbered}) WHERE NOT (seq = 4 AND nth = 1)"
+        one = f"SELECT * EXCEPT (nth) FROM ({numbered}) WHERE seq = 4 AND nth = 1"
+        return others if plant == "dropped" else f"{others} UNION ALL {one} UNION ALL {one}"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sql, "dedupe", planted)
+        with pytest.raises(
+            AuditFailed,
+            match=rf"seq 4: \w+ \[.*, .+\] n: batch \d+, speed \d+, delta {delta:+d} \(1 of \d+ rows differ\)",
+        ):
+            run(ports)
+    assert check_served(speed, ports).gen == 1
+    assert ports.stores.files.publication(2) is None
+    assert run(ports).gen == 2
+    assert ports.stores.files.publication(2).previous == 1
+    check_served(speed, ports)
+
+
 def test_two_ids_of_one_hash_are_named_by_the_audit(speed: Speed, ports: Ports) -> None:
     """The speed layer tells ids apart by their hash; here it takes a new event for a copy."""
     value = speed.record()
@@ -249,6 +280,42 @@ def test_a_topic_created_again_stops_the_archive(speed: Speed, ports: Ports) -> 
     speed.log.create(speed.topic.name, 2)
     with pytest.raises(Gap, match="the topic was deleted and created again before its records were archived"):
         run(ports)
+
+
+def test_rows_lost_with_a_topic_that_was_created_again_are_passed_over(speed: Speed, ports: Ports) -> None:
+    def created_again() -> None:
+        speed.log.delete(speed.topic.name)
+        speed.log.create(speed.topic.name, 2)
+        with pytest.raises(Gap, match=r"created again before its records were archived; .* braid accept-gap landcover"):
+            run(ports, force=True)
+
+    def accepted(archived: int) -> None:
+        row = accept.offer(speed.log, speed.ledger, archived, "me", NOW_US)
+        assert row is not None
+        speed.ledger.append(row)
+        speed.truth[row.seq], speed.seen = truth, seen
+
+    run(ports)
+    truth, seen = speed.truth[3], set(speed.seen)
+    speed.send(50)
+    speed.count()
+    created_again()
+    accepted(3)
+    speed.send(40)
+    speed.count()
+    report = run(ports)
+    assert (report.cut_seq, report.audited.unaudited) == (6, (Unaudited(4, 5, "gap"),))
+    check_served(speed, ports)
+    # and once more, so that a cut begins with the gap row itself
+    truth, seen = speed.truth[6], set(speed.seen)
+    speed.log.delete(speed.topic.name)
+    speed.log.create(speed.topic.name, 3)
+    accepted(6)
+    speed.send(30)
+    speed.count()
+    assert run(ports).cut_seq == 8
+    check_served(speed, ports)
+    assert [cut.seq for cut in ports.master.cuts()] == [3, 6, 8]
 
 
 def test_a_changed_byte_in_the_master_is_refused(speed: Speed, ports: Ports) -> None:
