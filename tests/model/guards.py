@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from batch_layer import rollback
 from braid import gaps, ledger, views
 from braid.adapters import memory
 from braid.errors import BraidError, LostRace
@@ -34,6 +35,7 @@ SHARED = replace(ZOMBIES, checkpoint=0.6)
 DOOMED = replace(BUSY, doom=0.3)
 EXPIRY = replace(BUSY, expire=0.4, crash=0.3)
 LATEST = replace(BUSY, starting="latest")
+BACK = replace(BUSY, expire=0.2, rollback=0.4, batch=0.4)
 LOSSES = replace(BUSY, lose=0.2, accept=0.4, doom=0.0)
 TWO_JOBS = replace(BUSY, batch=1.0, second_job=0.5, turns=60)
 
@@ -291,6 +293,7 @@ GUARDS = (
     Guard("projections are brought up at start", swapped((start, "_bring_projections_up", lambda driver, tail: None)), CRASHES),
     Guard("expired fragments stop a start", swapped((views, "not_whole", lambda name, rows, fragments: [])), EXPIRY),
     Guard("a server merges whole rows only", swapped((tail, "_differs", _none_differs)), EXPIRY),
+    Guard("a rollback needs every fragment after the older cut", swapped((rollback, "check_whole", lambda *of: None)), BACK),
     Guard("one publication wins a generation", swapped((memory.MemoryLedger, "publish", _publish_over)), TWO_JOBS),
     Guard("generation numbers are never used twice", swapped((memory.MemoryGenerations, "newest", property(_numbers_from_current)), (memory.MemoryGenerations, "hold", _hold_over)), TWO_JOBS),
     Guard("the batch layer counts the first of each id", swapped((batch, "first_of_each_id", _last_of_each_id))),

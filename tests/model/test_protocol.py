@@ -24,7 +24,7 @@ SEEDS = int(os.environ.get("MODEL_SEEDS", "2000"))
 FIRST = int(os.environ.get("MODEL_FIRST", "0"))
 
 QUIET = Profile(
-    turns=0, crash=0, freeze=0, fused=0, second_driver=0, batch=0, checkpoint=0, seen=0, trim=0, expire=0, doom=0, lose=0,
+    turns=0, crash=0, freeze=0, fused=0, second_driver=0, batch=0, checkpoint=0, seen=0, trim=0, expire=0, doom=0, lose=0, rollback=0,
     faulty_source=0,
 )  # fmt: skip
 STEPS = (
@@ -67,6 +67,7 @@ EXPECTED = (
     *("LostRace", "RangeRefused", "Gap", "ConcurrentUpdate", "batch published", "batch LostRace", "batch job killed"),
     *("deleted by retention", "created again"),
     *("log: retention", "log: created again", "log: partition added"),
+    *("rollback", "rollback refused"),
     *("gap accepted", "counted rows lost", "crash in an acceptance"),
 )
 

@@ -16,9 +16,10 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+from batch_layer import rollback
 from braid import definitions, gaps, ledger, views
 from braid.adapters import memory
-from braid.errors import BraidError, CutPassedHead, Gap
+from braid.errors import BraidError, CutPassedHead, Gap, RollbackRefused
 from braid.ledger import Current, Offsets, Range
 from braid.seen import id_bytes
 from serving.follower import Follower
@@ -63,6 +64,7 @@ class Profile:
     doom: float = 0.006
     lose: float = 0.02
     accept: float = 0.15
+    rollback: float = 0.02
     faulty_source: float = 0.01
     partitions: tuple[int, ...] = (1, 2, 3)
     starting: str = "ledger"
@@ -198,6 +200,8 @@ class World:
             elif rng.random() < profile.freeze:
                 self.freeze(driver)
         self._batch()
+        if rng.random() < profile.rollback:
+            self.rollback()
         if rng.random() < 0.02:
             self.followers[0] = self._follower()
             self.asked.pop(0, None)
@@ -398,6 +402,32 @@ class World:
             for place, end in self.oracle.rows[chain[-1][1]].end.items():
                 self.stores.log.trim(place, self.rng.randrange(end + 1))
             self.told["trim"] += 1
+
+    def rollback(self) -> None:
+        """Let a person go back to some older generation, by the shipping check; refused is fine, half an answer is not."""
+        store = self.stores.ledger
+        served, head = store.current(), store.head()
+        older = [current for gen, current in self.oracle.gens.items() if 0 < gen < served.gen]
+        if not older:
+            return
+        target = self.rng.choice(older)
+        try:
+            rollback.check_whole(DECLARATION, target, store.rows(target.cut_seq, head.seq), self.stores.fragments)
+        except RollbackRefused:
+            self.told["rollback refused"] += 1
+            return
+        self.oracle.back = target.gen
+        store.publish(target, served.gen)
+        self.told["rollback"] += 1
+        self.look(None)
+        self.oracle.back = None
+        fresh = self._follower()
+        fresh.step()
+        reached = fresh.snapshot.tail.row.seq if fresh.snapshot else None
+        expect(
+            reached == head.seq,
+            f"after a rollback to generation {target.gen} answers stop at seq {reached} of {head.seq}",
+        )
 
     # ---- batch and serving -------------------------------------------------------------------------------------------
 
