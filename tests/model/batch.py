@@ -74,7 +74,7 @@ def first_of_each_id(records: Iterable[tuple[int, Event]]) -> list[tuple[int, Ev
     met: dict[object, tuple[int, Event]] = {}
     for seq, event in sorted(records, key=lambda r: (r[0], r[1].partition, r[1].offset)):
         if event.reason is None:
-            place = (event.partition, event.offset)
+            place = (seq, event.partition, event.offset)  # a topic created again has the same offsets once more
             met.setdefault(event.name if DECLARATION.dedupe == "by_id" else place, (seq, event))
     return list(met.values())
 
