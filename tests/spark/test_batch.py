@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ def test_one_row_that_the_batch_drops_or_doubles_blocks_the_publication(
         patched.setattr(sql, "dedupe", planted)
         with pytest.raises(
             AuditFailed,
-            match=rf"seq 4: \w+ \[.*, .+\] n: batch \d+, speed \d+, delta {delta:+d} \(1 of \d+ rows differ\)",
+            match=rf"seq 4: \w+ \[.*, .+\] n: batch \d+, speed \d+, delta {re.escape(f'{delta:+d}')} \(1 of \d+ rows differ\)",
         ):
             run(ports)
     assert check_served(speed, ports).gen == 1
