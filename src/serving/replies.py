@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from braid.gaps import as_dicts
 from braid.instants import iso
 from serving import formats
 from serving.answers import Covered
@@ -118,6 +119,8 @@ def _with_receipt(
     headers["X-Braid-Generated-At"] = iso(now_us)
     if not covered.complete:
         headers["X-Braid-Missing"] = _short([m.as_dict() for m in covered.missing])
+    if accepted := covered.snapshot.accepted(covered.what):
+        headers["X-Braid-Gaps"] = _short(as_dicts(accepted))
     if receipt is not None and len(receipt) <= HEADER_BYTES:  # a cut one could not be checked
         headers["X-Braid-Receipt"] = receipt
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -260,6 +261,8 @@ def test_an_accepted_gap_is_missing_until_a_generation_covers_it_and_named_for_e
     assert meta["gaps"] == [entry]
     assert [(m["what"], m["from_seq"], m["offsets"]) for m in meta["missing"]] == [("gap", 3, {"rides-log:0": [3, 9]})]
     assert client.get(VIEW + "&layer=batch").json["meta"]["gaps"] == []
+    assert json.loads(client.get("/api/rides/newest").headers["X-Braid-Gaps"]) == [entry]  # a bare array has no meta
+    assert "X-Braid-Gaps" not in client.get("/api/rides/history").headers
     world.publish(2)
     step(client)
     meta = meta_of(client)
