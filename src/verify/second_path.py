@@ -59,12 +59,12 @@ class SecondPath:
     Parameters
     ----------
     spans : the ledger's ranges in ledger order; records outside them are passed over
-    folder : an empty folder for DuckDB's database, which may outgrow memory
+    folder : where DuckDB may put what outgrows `memory`
     """
 
     def __init__(self, declaration: Declaration, spans: Sequence[Span], folder: Path, memory: str = "3GB") -> None:
         self._declaration = declaration
-        self._database = duckdb.connect(str(folder / "second.duckdb"))
+        self._database = duckdb.connect()
         self._database.execute(f"SET memory_limit = '{memory}'; SET temp_directory = '{folder}/spill'")
         self._spans = {key: Ruler(key, spans) for key in {(s.topic, s.partition) for s in spans}}
         self._seen: dict[tuple[int, str, int], list[int]] = {}
