@@ -1,6 +1,7 @@
 """What a view can be asked: roll-ups, groups, statistics, pages, formats. Exact in every shape; pages of one snapshot."""
 
 import csv
+import gzip
 import io
 import json
 from typing import Any
@@ -281,6 +282,17 @@ def test_a_format_has_its_own_etag() -> None:
     assert len(tags) == 3
     response = client.get(MINUTES, headers={"Accept": "text/csv", "If-None-Match": client.get(MINUTES).headers["ETag"]})
     assert response.status_code == 200
+
+
+def test_csv_is_compressed_for_whoever_asks_and_told_apart_by_caches() -> None:
+    client = client_of(a_world())
+    plain = client.get(f"{MINUTES}?format=csv")
+    packed = client.get(f"{MINUTES}?format=csv", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip" and gzip.decompress(packed.data) == plain.data
+    assert {"Accept", "Accept-Encoding"} <= {word.strip() for word in packed.headers["Vary"].split(",")}
+    again = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    assert client.get(f"{MINUTES}?format=csv", headers=again).status_code == 304
 
 
 def test_what_cannot_be_written_is_406() -> None:
