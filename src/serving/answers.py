@@ -265,7 +265,7 @@ def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query, words:
         and query.within(alert.event_us)
         and query.matches(by_name[alert.rule].by, alert.key)
         and (query.min_z is None or alert.z is None or abs(alert.z) >= query.min_z)
-        and (query.acknowledged is None or _is_acknowledged(alert, words or {}) is query.acknowledged)
+        and (query.acknowledged is None or is_acknowledged(alert, words or {}) is query.acknowledged)
     ]
     found.sort(key=lambda alert: -alert.event_us)
     page, following = _page(found, query)
@@ -275,7 +275,8 @@ def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query, words:
     return Answer(rows, meta, None, columns.of_alerts(snapshot.declaration, rules, words=words is not None), following)
 
 
-def _is_acknowledged(alert: Alert, words: Words) -> bool:
+def is_acknowledged(alert: Alert, words: Words) -> bool:
+    """Return whether somebody acknowledged an alert and did not take that back."""
     word = words.get((alert.rule, alert.topic, alert.partition, alert.offset))
     return word is not None and word.acknowledged
 

@@ -154,7 +154,8 @@ def _of_dataset(declaration: Declaration, components: dict[str, Schema]) -> dict
         paths[f"{base}/alerts"] = {"get": _rows(declaration, "Alerts, newest event first", asked, schema)}
         one = f"{base}/alerts/{{alert}}/{{topic}}/{{partition}}/{{offset}}"
         word = _word(declaration, row)
-        paths |= {one: {"get": word.pop("get")}, f"{one}/acknowledgement": word}
+        only = {"summary": "The alert, when it is acknowledged; else 404"}
+        paths |= {one: {"get": word["get"]}, f"{one}/acknowledgement": word | {"get": word["get"] | only}}
     return paths | {path.path: {"get": _bare(declaration, path)} for path in declaration.api}
 
 

@@ -32,11 +32,14 @@ def install(api: Blueprint, service: Service, given: Callable[[], params.Given])
         params.no_query(given())
         return told(dataset, _found(service, dataset, (alert, topic, partition, offset)))
 
-    @api.route(f"{ONE}/acknowledgement", methods=["PUT", "DELETE"])
+    @api.route(f"{ONE}/acknowledgement", methods=["GET", "PUT", "DELETE"])
     def acknowledgement(dataset: str, alert: str, topic: str, partition: str, offset: str) -> Response:
         params.no_query(given())
         found = _found(service, dataset, (alert, topic, partition, offset))
-        _say(service, dataset, found, acknowledged=request.method == "PUT")
+        if request.method in {"PUT", "DELETE"}:
+            _say(service, dataset, found, acknowledged=request.method == "PUT")
+        elif not answers.is_acknowledged(found, service.words(dataset)):
+            raise Problem(404, "not-acknowledged", "acknowledgement: expected one, got none; PUT makes it")
         return told(dataset, found)
 
 

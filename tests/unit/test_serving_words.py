@@ -53,6 +53,16 @@ def test_saying_it_again_changes_nothing(world: World, client: Any) -> None:
     assert client.delete(FIRST).json == client.delete(FIRST).json
 
 
+def test_what_was_taken_back_is_404_at_its_own_path(client: Any) -> None:
+    assert client.get(FIRST).status_code == 404
+    client.put(FIRST)
+    assert client.get(FIRST).json["data"]["acknowledgement"]["acknowledged"] is True
+    client.delete(FIRST)
+    assert client.get(FIRST).status_code == 404
+    allowed = client.options(FIRST).headers["Allow"]
+    assert set(allowed.split(", ")) == {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
+
+
 def test_a_body_is_not_needed(client: Any) -> None:
     assert client.put(FIRST).json["data"]["acknowledgement"]["acknowledged"] is True
 
