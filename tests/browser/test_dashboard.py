@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 from braid.declaration import parse
 from braid.settings import Settings
 from tests.browser.watched import Watched
-from tests.services.api import CHECKOUT, Api, landcover_as, running_api
+from tests.services.api import CHECKOUT, Api, Wire, landcover_as, running_api
 from tests.services.seed import Seeded, patches
 
 SECOND = """
@@ -35,9 +35,11 @@ views:
 class Served:
     """An API, and the dataset it serves."""
 
-    def __init__(self, api: Api, seeded: Seeded) -> None:
+    def __init__(self, api: Api, seeded: Seeded, cassandra: Wire) -> None:
         self.seeded = seeded
+        self.cassandra = cassandra
         self.url = api.page
+        self.until = api.until
         self.get = api.get
         self.page = f"/?dataset={seeded.declaration.dataset}"
         self.base = f"/api/v1/datasets/{seeded.declaration.dataset}"
@@ -49,14 +51,15 @@ def served(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     first, second = f"page{os.getpid()}", f"sky{os.getpid()}"
     text = landcover_as(first)
     seeded = Seeded(stack, parse(text, first))
+    wire = Wire(stack.ports.cassandra)
+    declared = {first: text, second: SECOND.format(name=second)}
     try:
         seed(seeded)
-        with running_api(
-            stack, tmp_path_factory.mktemp("page"), {first: text, second: SECOND.format(name=second)}
-        ) as api:
+        with running_api(stack, tmp_path_factory.mktemp("page"), declared, cassandra=wire.port) as api:
             api.complete_at(first, 30)
-            yield Served(api, seeded)
+            yield Served(api, seeded, wire)
     finally:
+        wire.close()
         seeded.close()
 
 
@@ -184,4 +187,34 @@ def test_the_pipeline_of_the_real_parts(watched: Watched, served: Served) -> Non
     for part in ("topic", "store", "hive", "answers"):
         assert line.locator(f"[data-stage={part}]").get_attribute("data-state") == "ok"
     assert line.locator(".sum").get_attribute("data-adds") == "true"
+    assert watched.wrong == []
+
+
+def test_a_dead_letter_shows_up_with_its_reason_and_the_account_still_adds_up(watched: Watched, served: Served) -> None:
+    served.seeded.commit([], dead={"$.ndvi_mean: missing": b'{"image_id": "x"}'})
+    page = watched.open("/?page=pipeline")
+    line = page.locator(f".line[data-dataset={served.seeded.declaration.dataset}]")
+    cells = line.locator(".dead tbody td")
+    cells.first.wait_for()
+    end = sum(p["head"] for p in served.get("/api/v1/status")["datasets"][0]["partitions"])
+    topic = served.seeded.topic
+    assert cells.all_inner_texts() == ["$.ndvi_mean: missing", "1", f"{topic}:0:{end - 1}", '{"image_id": "x"}']
+    assert line.locator(".sum").get_attribute("data-adds") == "true"
+    assert "1 dead letters" in line.locator(".sum").inner_text()
+    assert watched.wrong == []
+
+
+def test_without_cassandra_the_page_says_so_keeps_its_numbers_and_recovers(watched: Watched, served: Served) -> None:
+    page = watched.open(f"{served.page}&refresh=1")
+    before = watched.shown("landcover_aggregates")
+    served.cassandra.cut()
+    page.wait_for_selector(".covers[data-state=incomplete]", timeout=30_000)
+    assert "cassandra: no answer since" in page.locator(".missing").inner_text()
+    page.wait_for_selector(".panel[data-name=landcover_aggregates] .partial:visible")
+    assert watched.shown("landcover_aggregates") == before
+    served.cassandra.mend()
+    page.wait_for_selector(".covers[data-state=complete]", timeout=60_000)
+    known = len(served.seeded.events)
+    served.seeded.commit(patches(CHECKOUT / "data", known + 10)[known:])
+    page.wait_for_selector(f".tiles data[value='{known + 10}']")
     assert watched.wrong == []

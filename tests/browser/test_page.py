@@ -430,6 +430,28 @@ def test_everything_can_be_reached_and_used_with_the_keyboard(watched: Watched) 
     assert page.evaluate("[...document.querySelectorAll('button, select, input')].every(e => e.tabIndex === 0)")
 
 
+# WCAG 2.2: the relative luminance of a text's colour against the nearest ground that is not transparent
+CONTRASTS = """() => {
+    const light = (c) => { const [r, g, b] = c.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    const color = (text) => text.match(/[0-9.]+/g).map(Number);
+    const ground = (e) => { for (; e; e = e.parentElement) { const c = color(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
+    const texts = [...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && !e.disabled && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()));
+    return texts.map(e => {
+        const [a, b] = [light(color(getComputedStyle(e).color).slice(0, 3)), light(ground(e))].sort((x, y) => y - x);
+        return [(a + 0.05) / (b + 0.05), e.tagName + "." + e.className, e.textContent.trim().slice(0, 40)];
+    }).filter(([ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_stands_out_from_its_ground(watched: Watched, path: str, theme: str) -> None:
+    page = watched.open(f"{path}{'&' if '?' in path else '?'}theme={theme}")
+    for details in page.locator("details:visible").all():
+        details.evaluate("d => d.open = true")
+    assert page.evaluate(CONTRASTS) == []
+
+
 def test_every_chart_table_and_control_has_a_name(watched: Watched) -> None:
     page = watched.open(LAND)
     unnamed = page.evaluate(

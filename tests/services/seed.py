@@ -23,6 +23,7 @@ from braid.alerts import Alert
 from braid.declaration import Declaration
 from braid.generations import Audited
 from braid.ledger import Current, LedgerRow, Range
+from braid.ports import DeadLetterRow
 from braid.settings import Settings
 from braid.views import Fragment, fold, totals
 
@@ -86,15 +87,17 @@ class Seeded:
         row = replace(row, committed_at_us=now_us)
         self.stores.ledger.create(row, Current(0, 0, row.end, self.declaration.hash, "{}", now_us))
 
-    def commit(self, events: list[Event], alerts: list[Alert] | None = None) -> LedgerRow:
-        """Commit a micro-batch."""
+    def commit(
+        self, events: list[Event], alerts: list[Alert] | None = None, dead: dict[str, bytes] | None = None
+    ) -> LedgerRow:
+        """Commit a micro-batch; `dead`: reason → bytes of records that were set aside, the last of its range."""
         told, head = alerts or [], self.stores.ledger.head()
-        offered = Range(dict(head.end), {self.place: head.end[self.place] + len(events)})
+        offered = Range(dict(head.end), {self.place: head.end[self.place] + len(events) + len(dead or {})})
         views = {view.name: fold(view, events) for view in self.declaration.fragment_views}
         sums = {name: totals(view) for name, view in views.items()}
         bucket, held = chain.next_bucket(head)
         row = LedgerRow(
-            head.seq + 1, "micro", chain.attempt_of(offered, self.declaration.hash), "seed", offered, good=len(events),
+            head.seq + 1, "micro", chain.attempt_of(offered, self.declaration.hash), "seed", offered, good=len(events), dead=len(dead or {}),
             fp=sum(e.id64 for e in events) % 2**64, view_n={k: n for k, (n, _) in sums.items()},
             view_fp={k: fp for k, (_, fp) in sums.items()}, bucket=bucket,
             bucket_rows=held + sum(map(len, views.values())), alerts=len(told), definition=self.declaration.hash,
@@ -104,6 +107,11 @@ class Seeded:
             written = [Fragment(row.seq, start, key, state) for (start, key), state in view.items()]
             self.stores.fragments.write(self.declaration.view(name), bucket, row.attempt, written)
         self.stores.alerts.write(bucket, row.attempt, [replace(a, seq=row.seq) for a in told])
+        letters = [
+            DeadLetterRow(*self.place, head.end[self.place] + len(events) + i, row.committed_at_us, reason, raw)
+            for i, (reason, raw) in enumerate((dead or {}).items())
+        ]
+        self.stores.dead_letters.write(row.seq, row.attempt, letters)
         self.stores.ledger.append(row := chain.with_totals(head, row))
         self.events += events
         return row
