@@ -23,6 +23,7 @@ export class Panel {
     title.textContent = spec.title;
     title.id = `title-${spec.name}`;
     this.root.setAttribute("aria-labelledby", title.id);
+    this.part("details").open = spec.kind === "alerts"; // what is said of each is read, not only where it lies
     this.part(".scroll").ariaLabel = `${spec.title}: numbers`;
     this.drawing = new Drawing(this.part("canvas"), {
       onrange: (min, max) => page.range(min, max),
