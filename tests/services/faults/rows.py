@@ -61,7 +61,8 @@ ROWS = (
     Row("F4 alive", "an error in the driver, the process living on",
         (*_of((*stream_rows.STEPS, *stream_rows.STARTS), "raise"), "ledger:unknown"), stream_rows.killed),
     Row("F5", "the checkpoint lost or damaged while the driver is down", (), stream_rows.checkpoint, campaign=stream_rows.HARMS),
-    Row("F6", "two drivers", ("fragments", "alerts", "ledger", "committed", "projected"), stream_rows.two_drivers),
+    Row("F6", "two drivers", ("fragments", "alerts", "ledger", "committed", "projected"), stream_rows.two_drivers,
+        turn="heavy"),
     Row("F20", "another declaration in the file, a micro-batch cut short", (), stream_rows.changed_file,
         campaign=stream_rows.FILES),
     Row("F2", "kill -9 Kafka", ("load", "idle", "twice"), store_rows.kafka_killed),
@@ -72,22 +73,27 @@ ROWS = (
     Row("F9", "kill -9 batch job", _of(batch_rows.STEPS, "kill9"), batch_rows.killed,
         campaign=("cas:unknown", "audited:raise")),
     Row("F9 everywhere", "kill -9 one batch job after another, at each place", (), batch_rows.killed_everywhere, campaign=("all",)),
-    Row("F10", "two batch jobs; a batch while the driver restarts", ("audited", "driver restarts", "partition_added"),
-        batch_rows.two_jobs, turn="generation"),
-    Row("F11", "a byte flipped, a file deleted: of the served generation, of the master", ("flip", "delete", "master"),
-        batch_rows.damaged, "cut 503 back", turn="generation"),
+    Row("F10", "two batch jobs; a batch while the driver restarts", ("audited", "driver restarts"), batch_rows.two_jobs,
+        campaign=("audited", "driver restarts", "partition_added"), turn="heavy"),
+    Row("F11", "a byte flipped, a file deleted: of the served generation, of the master", ("master",),
+        batch_rows.damaged, "cut 503 back", ("flip", "delete", "master"), turn="heavy"),
     Row("F12 loading", "kill -9 the API during a publication", ("loading",), serving_rows.api_killed_while_loading, "cut 503",
-        turn="generation"),
+        turn="heavy"),
     Row("F19", "fragments expired before a batch covered them", ("expired",), gap_rows.fragments_expired, "cut 503 back",
-        turn="gone"),
-    Row("F15", "kill -9 of everything within a second", ("five", "supervisor too"), store_rows.all_killed, "cut 503"),
-    Row("F18", "records deleted before they were counted", ("past head",), gap_rows.retention, turn="gone"),
-    Row("F17", "the topic created again; partitions added", ("created again", "partitions"), gap_rows.topic_changed, turn="gone"),
+        turn="heavy"),
+    Row("F15", "kill -9 of everything within a second", ("supervisor too",), store_rows.all_killed, "cut 503",
+        ("five", "supervisor too"), turn="heavy"),
+    Row("F18", "records deleted before they were counted", ("past head",), gap_rows.retention, turn="heavy"),
+    Row("F17", "the topic created again; partitions added", ("partitions",), gap_rows.topic_changed,
+        campaign=("created again", "partitions"), turn="heavy"),
 )  # fmt: skip
 
 
 # those that `make test` takes; the others are for `make faults` alone
-IN_TEST = ("F1", "F12", "F4", "F4 alive", "F2", "F3", "F7", "F8", "F24", "F9")
+IN_TEST = (
+    "F1", "F12", "F4", "F4 alive", "F2", "F3", "F7", "F8", "F24", "F9",
+    "F6", "F10", "F11", "F12 loading", "F15", "F17", "F18", "F19",
+)  # fmt: skip
 
 
 def of_commit(seed: int) -> list[tuple[Row, str]]:
