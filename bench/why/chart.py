@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 860, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 200, 46, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 210, 58, 44
 COLOURS = ("#D55E00", "#0072B2", "#009E73")  # told apart by every kind of colour vision
 _DASHES = ("7 3", "2 3", "none")  # and without colour
 
@@ -34,7 +34,7 @@ def svg(title: str, lines: Mapping[str, Points], marks: Mapping[str, float]) -> 
 
     parts = [f'<text x="{_LEFT}" y="22" font-size="15" font-weight="600">{escape(title)}</text>']
     parts += _grid(at, low, high, last)
-    parts += [_mark(at(seconds, 0)[0], what) for what, seconds in marks.items()]
+    parts += [_mark(at(seconds, 0)[0], what, i % 2) for i, (what, seconds) in enumerate(marks.items())]
     labels = _spread({name: at(*points[-1])[1] for name, points in lines.items()})
     for (name, points), colour, dash in zip(lines.items(), COLOURS, _DASHES, strict=False):
         path = " ".join(f"{x},{y}" for x, y in (at(*point) for point in points))
@@ -53,7 +53,9 @@ def _grid(at, low: float, high: float, last: float) -> list[str]:  # type: ignor
         (left, down), (right, _) = at(0, y), at(last, y)
         stroke = "#444" if y == 0 else "#ddd"
         parts.append(f'<line x1="{left}" y1="{down}" x2="{right}" y2="{down}" stroke="{stroke}"/>')
-        parts.append(f'<text x="{left - 8}" y="{down + 4}" text-anchor="end" fill="#444">{y:+,.0f}</text>')
+        parts.append(
+            f'<text x="{left - 8}" y="{down + 4}" text-anchor="end" fill="#444">{f"{y:+,.0f}" if y else "0"}</text>'
+        )
     for x in _ticks(0, last):
         across = at(x, low)[0]
         parts.append(
@@ -62,11 +64,11 @@ def _grid(at, low: float, high: float, last: float) -> list[str]:  # type: ignor
     return parts
 
 
-def _mark(across: float, what: str) -> str:
+def _mark(across: float, what: str, row: int) -> str:
     line = (
         f'<line x1="{across}" y1="{_TOP}" x2="{across}" y2="{HEIGHT - _BOTTOM}" stroke="#888" stroke-dasharray="2 4"/>'
     )
-    return line + f'<text x="{across + 4}" y="{_TOP - 4}" font-size="11" fill="#444">{escape(what)}</text>'
+    return line + f'<text x="{across + 4}" y="{_TOP - 4 - 12 * row}" font-size="11" fill="#444">{escape(what)}</text>'
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -88,10 +88,13 @@ def _writer(
 
 
 def _tell(path: Path, queries: list[StreamingQuery], topic: str) -> None:
-    """Write up to which offsets every query has come, for who waits for the end."""
-    ends = [(query.lastProgress or {"sources": [{"endOffset": None}]})["sources"][0]["endOffset"] for query in queries]
+    """Write up to which offsets every query has come, for who waits for the end; null before its first micro-batch."""
+    told = [query.lastProgress for query in queries]
+    ends = [
+        json.loads(progress["sources"][0]["endOffset"] or "{}").get(topic) if progress else None for progress in told
+    ]
     aside = path.with_suffix(".new")
-    aside.write_text(json.dumps([(end or {}).get(topic) for end in ends]), "utf-8")
+    aside.write_text(json.dumps(ends), "utf-8")
     aside.replace(path)
 
 
