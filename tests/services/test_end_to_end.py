@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def test_land_cover_goes_from_csv_to_every_view_exactly(braid):
     rows = braid.get("/api/realtime/ndvi")
     assert {"class_name", "ndvi_avg", "ndvi_stddev", "window_start", "n"} <= rows[0].keys()
     assert len(rows) == len({r["class_name"] for r in rows}) == 6
+
+
+def test_the_status_tells_how_long_each_phase_of_the_newest_micro_batch_took(braid):
+    head = braid.status()["head"]["seq"]
+    batch = braid.eventually("its phases", lambda: (b := braid.status()["micro_batch"]) and b["seq"] >= head and b)
+    assert {"wal", "computed", "folded", "fragments", "alerts", "written", "committed", "put", "projected"} == set(
+        batch["phases"]
+    )
+    assert 0 < batch["seconds"] < 60 and all(took >= 0 for took in batch["phases"].values())
+    assert braid.status()["conservation"]["holds"] and braid.status()["jobs"]["speed"]["running"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{braid.settings.ports.api}/metrics") as answer:
+        assert 'braid_micro_batch_phase_seconds{dataset="landcover",phase="computed"}' in answer.read().decode()
 
 
 def test_alerts_are_judged_against_the_history_before_their_micro_batch(braid):
@@ -258,6 +271,27 @@ def test_hive_holds_the_generation_that_is_served(braid):
         assert states[row["class_name"]] == (int(exact["sum"]), int(exact["sumsq"]))
     stats = braid.get("/api/batch/class-stats")
     assert {"class_name", "avg", "stddev", "min", "max"} <= stats[0].keys()
+
+
+@pytest.mark.parametrize("dataset", ["landcover", "weather"])
+def test_everything_verifies_by_the_second_path(braid, dataset):
+    command = [str(braid.settings.python), "-m", "cli.main", "verify"]
+    done = subprocess.run(
+        [*command, dataset], env=braid.environ, capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(line.startswith("equal ") for line in done.stdout.splitlines()), done.stdout
+    views = [spec.name for spec in braid.declared[dataset].views]
+    tokens = [
+        braid.view(view, dataset, layer=layer)["meta"]["receipt"]
+        for view in views
+        for layer in ("merged", "batch", "speed")
+    ]
+    done = subprocess.run(
+        [*command, "-"], input="\n".join(tokens), env=braid.environ, capture_output=True, text=True, check=False,
+        timeout=180,
+    )  # fmt: skip
+    assert done.stdout == f"{len(tokens)} of {len(tokens)} receipts are equal\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("victim", ["speed-landcover", "kafka", "cassandra"])
