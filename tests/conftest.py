@@ -1,5 +1,6 @@
 """What all test folders share: failing laws and contracts print the values they compared; the real stack is `stack`."""
 
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -12,6 +13,10 @@ settings.load_profile("braid")
 pytest.register_assert_rewrite("tests.laws", "tests.contracts")
 
 from tests.stack_fixture import stack  # noqa: E402, F401  # after the line above, which must come before any import
+
+# a shell's background job ignores Ctrl-C, and so would every process that is to be interrupted here
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOG_LINES = 60
 
