@@ -14,8 +14,9 @@ import signal
 import sys
 import time
 from collections import defaultdict, deque
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from supervisor.childutils import eventdata, get_headers, getRPCInterface
 
@@ -23,6 +24,7 @@ from braid.adapters.heartbeat import REFUSED
 
 LIMIT = 5
 WINDOW_S = 600.0
+STOP_S = 5.0
 
 
 class Restarts:
@@ -80,7 +82,7 @@ def main(stdin: TextIO, stdout: TextIO) -> None:
         stdout.flush()
 
 
-def _handle(rpc: object, restarts: Restarts, run: Path, event: str, payload: str) -> None:
+def _handle(rpc: Any, restarts: Restarts, run: Path, event: str, payload: str) -> None:
     if event.startswith("TICK"):
         _kill_silent(rpc, run)
         return
@@ -89,11 +91,26 @@ def _handle(rpc: object, restarts: Restarts, run: Path, event: str, payload: str
     if event.endswith("FATAL"):
         _give_up(run, name, "it ended at once, each time it was started")
     elif why := refusal(run, name, int(headers["pid"]) if "pid" in headers else None):
-        rpc.stopProcess(name, False)  # type: ignore[attr-defined]  # XML-RPC answers any name
+        stop(rpc, name)
         _give_up(run, name, why)
     elif restarts.too_many(name, time.monotonic()):
-        rpc.stopProcess(name, False)  # type: ignore[attr-defined]  # XML-RPC answers any name
+        stop(rpc, name)
         _give_up(run, name, f"it ended {LIMIT + 1} times in {WINDOW_S / 60:.0f} minutes")
+
+
+def stop(rpc: Any, name: str) -> None:
+    """Stop a program that supervisor is starting again at this moment.
+
+    A signal that arrives between its fork and its exec is lost: there supervisor's own handler takes it. So it is sent
+    until the program has ended, or for some seconds; what has heard the first one does not mind a second.
+    """
+    rpc.stopProcess(name, False)
+    until = time.monotonic() + STOP_S
+    while (info := rpc.getProcessInfo(name))["statename"] == "STOPPING" and time.monotonic() < until:
+        time.sleep(0.2)
+        if info["pid"]:
+            with suppress(ProcessLookupError):
+                os.kill(info["pid"], signal.SIGTERM)
 
 
 def refusal(run: Path, name: str, pid: int | None) -> str | None:
@@ -119,11 +136,11 @@ def _give_up(run: Path, name: str, reason: str) -> None:
     _log(f"{name}: given up: {reason}")
 
 
-def _kill_silent(rpc: object, run: Path) -> None:
+def _kill_silent(rpc: Any, run: Path) -> None:
     watched = {path.stem: beat for path in (run / "programs").glob("*.json") if (beat := _heartbeat(path))}
     if not watched:
         return
-    for info in rpc.getAllProcessInfo():  # type: ignore[attr-defined]
+    for info in rpc.getAllProcessInfo():
         if info["name"] not in watched or not info["pid"]:
             continue
         heartbeat, limit_s = watched[info["name"]]

@@ -113,14 +113,14 @@ def live(stack, tmp_path_factory):
 
 
 def test_a_retention_overrun_stops_by_name_and_is_accepted(live):
-    live.produce("--start", "2026-01-01T00:00:00Z", "--limit", "600", *EVERY)
+    live.produce("--start", "2025-01-01T00:00:00Z", "--limit", "600", *EVERY)
     live.caught_up()
     live.published()
     live.kept = live.log()
-    live.produce("--start", "2026-02-01T00:00:00Z", "--limit", "200", *EVERY)
+    live.produce("--start", "2025-02-01T00:00:00Z", "--limit", "200", *EVERY)
     live.caught_up()
     live.stop_speed()
-    live.produce("--start", "2026-03-01T00:00:00Z", "--limit", "300", *EVERY)
+    live.produce("--start", "2025-03-01T00:00:00Z", "--limit", "300", *EVERY)
     ends = live.ends("landcover")
     admin = KafkaAdminClient(bootstrap_servers=live.settings.kafka_bootstrap)
     admin.delete_records({TopicPartition(*p): end - 5 for p, end in ends.items()})
@@ -140,7 +140,7 @@ def test_a_retention_overrun_stops_by_name_and_is_accepted(live):
     assert meta["gaps"] == told["missing"]
     live.check()  # the 600 archived ones and the last five of each partition
     # what had been counted and was lost is sent again: it counts again
-    live.produce("--start", "2026-02-01T00:00:00Z", "--limit", "200", *EVERY)
+    live.produce("--start", "2025-02-01T00:00:00Z", "--limit", "200", *EVERY)
     live.covers_end()
     live.check()
     meta = live.published()
@@ -156,7 +156,7 @@ def test_a_topic_created_again_under_a_running_stream_is_noticed(live):
     live.eventually("the topic is gone", lambda: TOPIC not in admin.list_topics())
     live.eventually("it can be created again", lambda: created(admin))
     admin.close()
-    live.produce("--start", "2026-04-01T00:00:00Z", "--limit", "150", *EVERY)
+    live.produce("--start", "2025-04-01T00:00:00Z", "--limit", "150", *EVERY)
     live.refused("the topic was deleted and created again")
     told = live.braid("accept-gap", "landcover", "--yes")
     assert told["records"] is None and told["lost_rows"] == []
@@ -183,7 +183,7 @@ def test_everything_it_holds_agrees_with_a_second_path(live):
 
 
 def test_a_rollback_answers_the_same_from_the_older_generation(live):
-    live.produce("--start", "2026-05-01T00:00:00Z", "--limit", "120", *EVERY)
+    live.produce("--start", "2025-05-01T00:00:00Z", "--limit", "120", *EVERY)
     live.covers_end()
     newest = live.published()["as_of"]["generation"]
     told = live.braid("rollback", "landcover")

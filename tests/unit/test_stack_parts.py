@@ -4,7 +4,10 @@ import configparser
 import json
 import os
 import shlex
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +164,28 @@ def test_the_socket_moves_to_a_short_path_when_the_home_is_deep(here: Settings):
     path = conf.socket_path(deep)
     assert len(os.fsencode(path)) <= conf.SOCKET_BYTES
     assert path != conf.socket_path(replace(deep, home=deep.home / "other"))
+
+
+def test_a_stop_that_was_lost_between_fork_and_exec_is_said_again():
+    """The process passes over the first SIGTERM, as one does that supervisor has forked and not yet replaced."""
+    deaf = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: (print(flush=True), signal.signal(signal.SIGTERM, signal.SIG_DFL)))\nprint(flush=True)\nwhile True: signal.pause()"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+    process.stdout.readline()
+
+    class Rpc:
+        def stopProcess(self, name, wait):  # noqa: N802 - supervisor's word
+            process.terminate()
+            process.stdout.readline()
+
+        def getProcessInfo(self, name):  # noqa: N802
+            return {"statename": "STOPPING" if process.poll() is None else "STOPPED", "pid": process.pid}
+
+    try:
+        giveup.stop(Rpc(), "speed-x")
+        assert process.wait(10) == -signal.SIGTERM
+    finally:
+        process.kill()
+        process.stdout.close()
 
 
 def test_the_services_listen_on_loopback_only(here: Settings):
