@@ -14,22 +14,26 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Offsets [start, end) of one partition, counted by ledger row `seq`."""
+    """Offsets [start, end) of one partition, counted by ledger row `seq`.
+
+    `topic_id` is Kafka's: the offsets of a topic that was created again begin anew, and name other records.
+    """
 
     seq: int
     topic: str
     partition: int
     start: int
     end: int
+    topic_id: str = ""
 
 
 class Ruler:
-    """The spans of one partition: where an offset stands in ledger order."""
+    """The spans of one partition of one topic id: where an offset stands in ledger order."""
 
-    def __init__(self, key: tuple[str, int], spans: Sequence[Span]) -> None:
+    def __init__(self, key: tuple[str, str, int], spans: Sequence[Span]) -> None:
         base, found = 0, []
         for span in sorted(spans, key=lambda s: (s.seq, s.topic, s.partition)):
-            if (span.topic, span.partition) == key:
+            if (span.topic, span.topic_id, span.partition) == key:
                 found.append((span.start, span.end, span.seq, base))
             base += span.end - span.start
         self._starts, self._ends, self._seqs, self._bases = (

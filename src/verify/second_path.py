@@ -66,7 +66,7 @@ class SecondPath:
         self._declaration = declaration
         self._database = duckdb.connect()
         self._database.execute(f"SET memory_limit = '{memory}'; SET temp_directory = '{folder}/spill'")
-        self._spans = {key: Ruler(key, spans) for key in {(s.topic, s.partition) for s in spans}}
+        self._spans = {key: Ruler(key, spans) for key in {(s.topic, s.topic_id, s.partition) for s in spans}}
         self._seen: dict[tuple[int, str, int], list[int]] = {}
         self._zones = {t.name: Zone(t.event_time.zone) for t in declaration.topics}
         self.records = 0
@@ -81,23 +81,23 @@ class SecondPath:
 
     # ---- records in ------------------------------------------------------------------------------------------------
 
-    def add_files(self, topic: str, paths: Sequence[Path]) -> None:
-        """Read one topic's Parquet files of the master, of which only positions and raw bytes are used."""
+    def add_files(self, topic: str, paths: Sequence[Path], topic_id: str = "") -> None:
+        """Read the master's Parquet files of one topic and topic id; only positions and raw bytes are used of them."""
         columns = ", ".join(quoted(name) for name in SCHEMA.names)
         for at in range(0, len(paths), FILES_AT_ONCE):
             names = ", ".join(literal(str(path)) for path in paths[at : at + FILES_AT_ONCE])
-            self._add(self._declaration.topic(topic), f"SELECT {columns} FROM read_parquet([{names}])")
+            self._add(self._declaration.topic(topic), f"SELECT {columns} FROM read_parquet([{names}])", topic_id)
 
-    def add_records(self, topic: str, records: pa.Table) -> None:
-        """Read records of one topic in the columns of SCHEMA."""
+    def add_records(self, topic: str, records: pa.Table, topic_id: str = "") -> None:
+        """Read records of one topic and topic id in the columns of SCHEMA."""
         self._database.register("handed", records)
-        self._add(self._declaration.topic(topic), "SELECT * FROM handed")
+        self._add(self._declaration.topic(topic), "SELECT * FROM handed", topic_id)
         self._database.unregister("handed")
 
-    def _add(self, topic: Topic, source: str) -> None:
+    def _add(self, topic: Topic, source: str, topic_id: str) -> None:
         table = self._database.sql(usual(topic, source)).to_arrow_table()
         partitions, offsets = (table[c].to_numpy() for c in ("partition", "offset"))
-        at, seq = self._placed(topic.name, partitions, offsets)
+        at, seq = self._placed(topic.name, topic_id, partitions, offsets)
         columns = {column_of(name): table[column_of(name)] for name in topic.fields}
         for name, field in topic.fields.items():
             if field.type == "time":
@@ -128,11 +128,11 @@ class SecondPath:
         self._insert(topic, found)
         self._count(topic.name, partitions[at >= 0], seq[at >= 0], found)
 
-    def _placed(self, topic: str, partitions: Any, offsets: Any) -> tuple[Any, Any]:
+    def _placed(self, topic: str, topic_id: str, partitions: Any, offsets: Any) -> tuple[Any, Any]:
         """Return (at, seq) of positions, −1 for those in no span."""
         at, seq = (np.full(len(offsets), -1, np.int64) for _ in range(2))
         for partition in np.unique(partitions):
-            if ruler := self._spans.get((topic, int(partition))):
+            if ruler := self._spans.get((topic, topic_id, int(partition))):
                 chosen = partitions == partition
                 at[chosen], seq[chosen] = ruler.placed(offsets[chosen])
         return at, seq

@@ -124,27 +124,30 @@ def recounted(
     checked = world.master.check_files(cuts)
     lost = gaps.lost(rows)
     counted = (row for row in rows if row.kind != "gap" and row.seq not in lost)
-    spans = [Span(row.seq, *part) for row in counted for part in row.range.partitions()]
+    spans = [Span(row.seq, *part, row.topic_ids.get(part[0], "")) for row in counted for part in row.range.partitions()]
     folder = world.settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(prefix="verify-", dir=folder) as scratch,
         SecondPath(declaration, spans, Path(scratch)) as path,
     ):
-        _from_master(world, path, cuts, say)
+        _from_master(world, path, rows, cuts, say)
         archived = path.records
         _from_kafka(world, path, rows, cuts, say)
         path.finish()
         yield path, Read(archived, path.records - archived, checked)
 
 
-def _from_master(world: World, path: SecondPath, cuts: Sequence[Cut], say: Say) -> None:
+def _from_master(world: World, path: SecondPath, rows: Sequence[LedgerRow], cuts: Sequence[Cut], say: Say) -> None:
+    ids = {row.seq: row.topic_ids for row in rows}
     total = sum(cut.records for cut in cuts)
     for cut in cuts:
         for topic in sorted({name.split("/")[0].removeprefix("topic=") for name in cut.files if "/" in name}):
             files = world.master.files([cut], topic)
             for at in range(0, len(files), FILES_AT_ONCE):
-                path.add_files(topic, files[at : at + FILES_AT_ONCE])
+                path.add_files(
+                    topic, files[at : at + FILES_AT_ONCE], ids.get(cut.seq, ids[rows[-1].seq]).get(topic, "")
+                )
                 say(f"read {path.records:,} of {total:,} records of the master")
 
 
@@ -161,10 +164,10 @@ def _from_kafka(world: World, path: SecondPath, rows: Sequence[LedgerRow], cuts:
         for topic, records in between(world.settings.kafka_bootstrap, run[0].range.start, run[-1].end):
             held.setdefault(topic, []).extend(records)
             if len(held[topic]) >= AT_ONCE:
-                path.add_records(topic, _table(topic, held.pop(topic)))
+                path.add_records(topic, _table(topic, held.pop(topic)), rows[-1].topic_ids.get(topic, ""))
                 say(f"read {path.records:,} records")
     for topic, records in held.items():
-        path.add_records(topic, _table(topic, records))
+        path.add_records(topic, _table(topic, records), rows[-1].topic_ids.get(topic, ""))
 
 
 def _same_topics(world: World, row: LedgerRow) -> None:

@@ -182,6 +182,17 @@ def test_states_and_counts_of_any_seqs_are_those_of_plain_loops(dedupe: str, tmp
             assert path.states_by_seq(spec, 0, last) == by_seq
 
 
+def test_equal_offsets_of_a_topic_that_was_created_again_are_other_records(tmp_path: Path) -> None:
+    of, rng = LANDCOVER.topics[0], random.Random(SEED)
+    raws = [strategies.good_record(of, rng) for _ in range(4)]
+    spans = [Span(1, of.name, 0, 0, 2, "old"), Span(3, of.name, 0, 0, 2, "new")]
+    with SecondPath(declared(of), spans, tmp_path) as path:
+        path.add_records(of.name, table(of, raws[2:]), "new")
+        path.add_records(of.name, table(of, raws[:2]), "old")
+        path.finish()
+        assert {key: c.records for key, c in path.counts().items()} == {(1, of.name, 0): 2, (3, of.name, 0): 2}
+
+
 def test_the_second_path_imports_nothing_of_the_engine_but_what_was_declared_and_asked() -> None:
     folder = Path(verify.__file__).parent
     for name in ("second_path", "reading", "positions", "odd", "xxh64"):
