@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from braid.adapters import environment
 from braid.adapters.clock import SystemClock
+from braid.adapters.heartbeat import Heartbeat
 
 LAST, NEXT = "last.json", "schedule.json"
 RETRY_US = 60_000_000  # after a run that failed, if the schedule is not more frequent by itself
@@ -74,12 +75,14 @@ class Schedule:
     folder : `<home>/batch/<dataset>`
     every_us : between the starts of two runs
     command : of one run
+    beat : told what it does, at each change: the job's sign of life
     """
 
-    def __init__(self, folder: Path, every_us: int, command: Sequence[str]) -> None:
+    def __init__(self, folder: Path, every_us: int, command: Sequence[str], beat: Callable[[str], None]) -> None:
         self._folder = folder
         self._every_us = every_us
         self._command = command
+        self._beat = beat
         self._stop = Event()
         self._running: subprocess.Popen[bytes] | None = None
         self._first_us = SystemClock().now_us() + every_us
@@ -97,6 +100,7 @@ class Schedule:
             if now_us >= due_us:
                 self._run()
                 continue
+            self._beat("waiting for the next run")
             write(self._folder / NEXT, {"every_us": self._every_us, "next_us": due_us, "pid": os.getpid()})
             self._stop.wait(min(_LOOK_EVERY_S, (due_us - now_us) / 1e6))
 
@@ -107,6 +111,7 @@ class Schedule:
 
     def _run(self) -> None:
         started_us = SystemClock().now_us()
+        self._beat("running")
         # between here and the assignment a signal would find nothing to terminate: it is set before it is looked at
         self._running = subprocess.Popen(self._command)
         if self._stop.is_set():
@@ -125,7 +130,8 @@ def main(argv: Sequence[str]) -> int:
     settings = environment.load()
     os.nice(_NICER)
     command = [sys.executable, file, "--dataset", dataset, "--once", "--json"]
-    schedule = Schedule(settings.home / "batch" / dataset, int(every_us), command)
+    heart = Heartbeat(settings.heartbeat(f"batch-{dataset}"))
+    schedule = Schedule(settings.home / "batch" / dataset, int(every_us), command, heart.beat)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, schedule.stop)
     print(  # noqa: T201 - the log of a long-running job

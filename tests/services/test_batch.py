@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from batch_layer import schedule
-from braid.adapters import cassandra, hive, kafka
+from braid.adapters import cassandra, heartbeat, hive, kafka
 from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveCatalogue, HiveGenerations
 from braid.adapters.memory import Record
@@ -190,6 +190,8 @@ def test_a_schedule_runs_when_it_is_due_and_holds_no_jvm_between(batch: Batch, t
             me = psutil.Process(process.pid)
             assert (me.children(), "schedule.py" in " ".join(me.cmdline())) == ([], True)
             assert me.memory_info().rss < 100e6
+            beat = batch.settings.heartbeat(f"batch-{batch.declaration.dataset}")
+            assert heartbeat.stage(beat) == "waiting for the next run"
         finally:
             process.terminate()
         assert process.wait(60) == 0
