@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from typing import Any
 
-import orjson
 from flask import Flask, Response, g, request
 
 from braid.instants import iso
@@ -29,7 +29,8 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        # ASCII alone: a path may hold characters at which some readers of logs end a line
+        return json.dumps(line, default=str)
 
 
 def config() -> dict[str, Any]:

@@ -238,3 +238,10 @@ def test_a_certificate_is_handed_on(tmp_path: Path) -> None:
     flags = ("--listen", "10.0.0.7", "--cert", str(tmp_path / "c.pem"), "--cert-key", str(tmp_path / "k.pem"))
     words = command(tmp_path, *flags, key=True)
     assert words[words.index("--certfile") + 1] == str(tmp_path / "c.pem") and "10.0.0.7:5000" in words
+
+
+def test_a_record_is_one_line_for_every_reader_of_logs() -> None:
+    record = logging.LogRecord("braid.access", logging.INFO, "x.py", 1, "GET /a\u0085b\u2028c\nd", None, None)
+    text = JsonLines().format(record)
+    assert len(text.splitlines()) == 1
+    assert json.loads(text)["message"] == "GET /a\u0085b\u2028c\nd"
