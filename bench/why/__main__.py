@@ -236,9 +236,11 @@ def _progress(settings: Settings) -> list[dict[str, int] | None] | None:
 def _look(run: Run, store: Session) -> dict[str, tuple[Counts, Counts]]:
     """Ask every arm once, note how far each is from the truth, and return (answer, truth) per arm.
 
-    The truth is that of the records which the arm had read: being behind is no error, so it is not drawn as one.
+    The truth is that of the records which the arm had read: being behind is no error, so it is not drawn as one. The
+    common build tells how far it has read only after it has written: what lies between that and everything sent passes.
     """
     answers = {}
+    sent = _total(load.truth(sale for sale, _ in run.acknowledged()))
     read = _progress(run.settings)
     if read is not None:
         counters, windows = ({int(p): end for p, end in ends.items()} for ends in read if ends)
@@ -251,7 +253,8 @@ def _look(run: Run, store: Session) -> dict[str, tuple[Counts, Counts]]:
         answers["Braid"] = (ours, _check(run, ours, answer["meta"]["as_of"]))
     seconds = time.time() - run.began_s
     for arm, (counts, truth) in answers.items():
-        run.lines[arm].append((seconds, _total(counts) - _total(truth)))
+        low, high = _total(truth), _total(truth) if arm == "Braid" else max(sent, _total(truth))
+        run.lines[arm].append((seconds, _total(counts) - min(max(_total(counts), low), high)))
     return answers
 
 
@@ -308,7 +311,7 @@ def _report(run: Run, final: dict[str, tuple[Counts, Counts]], options: argparse
     print(f"Braid, all the way: {run.checked} answers checked at their own offsets, {len(run.wrong)} wrong")
     for line in run.wrong[:5]:
         print(f"  {line}")
-    title = "Events counted, minus the events there are in what was read"
+    title = "Events counted too many or too few, of what each had read"
     options.out.write_text(chart.svg(title, run.lines, MARKS), "utf-8")
     _say(f"chart: {options.out}")
 
