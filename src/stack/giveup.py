@@ -90,12 +90,13 @@ def _handle(rpc: Any, restarts: Restarts, run: Path, event: str, payload: str) -
     name = headers["processname"]
     if event.endswith("FATAL"):
         _give_up(run, name, "it ended at once, each time it was started")
-    elif why := refusal(run, name, int(headers["pid"]) if "pid" in headers else None):
+        return
+    why = refusal(run, name, int(headers["pid"]) if "pid" in headers else None)
+    if not why and restarts.too_many(name, time.monotonic()):
+        why = f"it ended {LIMIT + 1} times in {WINDOW_S / 60:.0f} minutes"
+    if why:
         stop(rpc, name)
         _give_up(run, name, why)
-    elif restarts.too_many(name, time.monotonic()):
-        stop(rpc, name)
-        _give_up(run, name, f"it ended {LIMIT + 1} times in {WINDOW_S / 60:.0f} minutes")
 
 
 def stop(rpc: Any, name: str) -> None:

@@ -39,7 +39,6 @@ SCHEMA = pa.schema([
     ("topic", pa.string()), ("partition", pa.int32()), ("offset", pa.int64()), ("append_us", pa.int64()),
     ("raw", pa.binary()),
 ])  # fmt: skip
-FILES_AT_ONCE = 2  # a file is mostly one row group, which one thread reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +83,8 @@ class SecondPath:
     def add_files(self, topic: str, paths: Sequence[Path], topic_id: str = "") -> None:
         """Read the master's Parquet files of one topic and topic id; only positions and raw bytes are used of them."""
         columns = ", ".join(quoted(name) for name in SCHEMA.names)
-        for at in range(0, len(paths), FILES_AT_ONCE):
-            names = ", ".join(literal(str(path)) for path in paths[at : at + FILES_AT_ONCE])
-            self._add(self._declaration.topic(topic), f"SELECT {columns} FROM read_parquet([{names}])", topic_id)
+        names = ", ".join(literal(str(path)) for path in paths)
+        self._add(self._declaration.topic(topic), f"SELECT {columns} FROM read_parquet([{names}])", topic_id)
 
     def add_records(self, topic: str, records: pa.Table, topic_id: str = "") -> None:
         """Read records of one topic and topic id in the columns of SCHEMA."""

@@ -23,10 +23,11 @@ from braid.errors import Gap, LedgerError, ReceiptRefused, UnknownDataset
 from braid.ledger import LedgerRow, Offsets
 from braid.settings import Settings
 from verify.positions import Span
-from verify.second_path import FILES_AT_ONCE, SCHEMA, SecondPath
+from verify.second_path import SCHEMA, SecondPath
 
 Say = Callable[[str], None]
 AT_ONCE = 100_000  # Kafka records handed over together
+FILES_AT_ONCE = 2  # of the master; a file is mostly one row group, which one thread reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +143,11 @@ def _from_master(world: World, path: SecondPath, rows: Sequence[LedgerRow], cuts
     ids = {row.seq: row.topic_ids for row in rows}
     total = sum(cut.records for cut in cuts)
     for cut in cuts:
+        topic_ids = ids.get(cut.seq, rows[-1].topic_ids)
         for topic in sorted({name.split("/")[0].removeprefix("topic=") for name in cut.files if "/" in name}):
             files = world.master.files([cut], topic)
             for at in range(0, len(files), FILES_AT_ONCE):
-                path.add_files(
-                    topic, files[at : at + FILES_AT_ONCE], ids.get(cut.seq, ids[rows[-1].seq]).get(topic, "")
-                )
+                path.add_files(topic, files[at : at + FILES_AT_ONCE], topic_ids.get(topic, ""))
                 say(f"read {path.records:,} of {total:,} records of the master")
 
 
