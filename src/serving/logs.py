@@ -28,7 +28,9 @@ class JsonLines(logging.Formatter):
         }
         line |= getattr(record, "fields", {})
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            # a warning is expected and has been dealt with, as when a driver retries: its words are enough
+            whole = record.levelno >= logging.ERROR
+            line["exception"] = self.formatException(record.exc_info) if whole else repr(record.exc_info[1])
         # ASCII alone: a path may hold characters at which some readers of logs end a line
         return json.dumps(line, default=str)
 

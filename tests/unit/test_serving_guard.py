@@ -173,12 +173,18 @@ def test_a_request_is_one_line_of_json_with_its_id_and_without_its_key(
     assert "\n" not in text and token not in text
 
 
-def test_an_exception_is_in_its_line() -> None:
-    error = RuntimeError("why")
-    info = (RuntimeError, error, error.__traceback__)
-    record = logging.LogRecord("braid.serving", logging.ERROR, "", 0, "what %s", ("happened",), info)
-    line = json.loads(JsonLines().format(record))
-    assert line["message"] == "what happened" and "RuntimeError: why" in line["exception"]
+def test_an_exception_is_in_its_line_and_its_traceback_where_nobody_expected_it() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        raise RuntimeError("why")
+    info = (raised.type, raised.value, raised.tb)
+    told = {}
+    for level in (logging.ERROR, logging.WARNING):
+        record = logging.LogRecord("braid.serving", level, "", 0, "what %s", ("happened",), info)
+        line = json.loads(JsonLines().format(record))
+        assert line["message"] == "what happened"
+        told[level] = line["exception"]
+    assert told[logging.ERROR].startswith("Traceback") and told[logging.ERROR].endswith("RuntimeError: why")
+    assert told[logging.WARNING] == "RuntimeError('why')"
 
 
 # ---- starting ------------------------------------------------------------------------------------------------------

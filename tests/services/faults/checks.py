@@ -9,6 +9,7 @@ answer that is not complete says what is missing. I10 the projections are the an
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -201,11 +202,7 @@ class Checks:
         log = self._campaign.settings.logs / "api.log"
         text = log.read_text("utf-8", "replace") if log.exists() else ""
         new, self._api_log = text[self._api_log :], len(text)
-        return [
-            f"C8: in api.log: {line[:200]}"
-            for line in new.splitlines()
-            if "Traceback" in line or "internal error" in line
-        ][:3]
+        return [f"C8: in api.log: {line[:200]}" for line in new.splitlines() if _unnamed(line)][:3]
 
     def _projected(self) -> list[str]:
         """I10: at rest what people read in Cassandra is the answer at head, and every committed alert is there once."""
@@ -276,6 +273,15 @@ class Checks:
             table = pq.read_table(path, columns=["partition", "offset", "raw"])
             held.update(zip(*(table.column(name).to_pylist() for name in ("partition", "offset", "raw")), strict=True))
         return held
+
+
+def _unnamed(line: str) -> bool:
+    """Return whether a line of the API's log tells of an error that nobody expected."""
+    try:
+        told = json.loads(line)
+        return told["level"] in {"error", "critical"} and "exception" in told
+    except (ValueError, TypeError, KeyError):
+        return "Traceback" in line or "internal error" in line
 
 
 def _records(bootstrap: str, begins: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> list[Record]:
