@@ -10,6 +10,8 @@ import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -22,7 +24,12 @@ from kafka.structs import TopicPartition
 from braid.adapters.kafka import EventProducer
 from braid.declaration import Declaration, load_all
 from braid.settings import Settings
+from stack.layers import layers
+from stack.programs import Program
+from stack.services import services
 from stack.status import statuses
+from stack.supervisor import Supervisor
+from stack.up import up
 from tests.stack_fixture import names
 
 PATIENCE_S = 180
@@ -280,6 +287,35 @@ def check_views(pipeline: Pipeline, dataset: str = "landcover", offset_us: int =
         shifted = {(at + offset_us if spec.window_us else at, *key): cell for (at, *key), cell in expected.items()}
         assert served(answer, declaration, spec.name) == shifted
     return meta
+
+
+@contextmanager
+def running(stack: Settings, settings: Settings) -> Iterator[Callable[[], Settings]]:
+    """Run the streams and the API of a root over the services of `stack`; they are stopped and forgotten at the end.
+
+    Batches are run by hand, so that a test knows when. Yields what a person does with `braid up`: it starts what does
+    not run, and returns the settings of the running Braid.
+    """
+
+    def programs(chosen: Settings) -> list[Program]:
+        mine = [p for p in layers(chosen, list(load_all(chosen.root / "datasets"))) if not p.name.startswith("batch-")]
+        started.update(p.name for p in mine)
+        return [*services(stack), *mine]  # the services as they run: of another root's paths they would be started anew
+
+    started: set[str] = set()
+    try:
+        yield lambda: up(settings, programs)
+    finally:
+        keeper = Supervisor.of(stack)
+        if keeper:
+            keeper.remove(sorted(started))
+
+
+def by_hand(text: str) -> str:
+    """Return a declaration whose next scheduled batch is a month away."""
+    every = "batch: {every: 10 minutes}"
+    assert text.count(every) == 1
+    return text.replace(every, "batch: {every: 30 days}")
 
 
 def root_with(folder: Path, checkout: Path, datasets: dict[str, str]) -> Path:

@@ -20,11 +20,18 @@ import pytest
 from cassandra.cluster import Cluster
 from pyhive import hive
 
-from stack.layers import layers
-from stack.services import services
 from stack.supervisor import Supervisor
-from stack.up import up
-from tests.services.pipeline import Pipeline, check_views, instant_us, recompute, recomputes, root_with, served
+from tests.services.pipeline import (
+    Pipeline,
+    by_hand,
+    check_views,
+    instant_us,
+    recompute,
+    recomputes,
+    root_with,
+    running,
+    served,
+)
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -57,20 +64,10 @@ api:
 @pytest.fixture(scope="module")
 def braid(stack, tmp_path_factory):
     """Yield a Braid with the streams of land cover and of a dataset that exists in YAML alone, and the API."""
-    landcover = (CHECKOUT / "datasets" / "landcover.yaml").read_text(encoding="utf-8")
-    # published by hand here, so that a test knows when
-    landcover = landcover.replace("batch: {every: 10 minutes}", "batch: {every: 30 days}")
+    landcover = by_hand((CHECKOUT / "datasets" / "landcover.yaml").read_text(encoding="utf-8"))
     root = root_with(tmp_path_factory.mktemp("end") / "root", CHECKOUT, {"landcover": landcover, "weather": WEATHER})
-    settings = dataclasses.replace(stack, root=root)
-
-    def programs(chosen):
-        return [
-            *services(stack),  # as they run: of another root's paths they would be started anew
-            *(p for p in layers(chosen, ["landcover", "weather"]) if not p.name.startswith("batch-")),
-        ]
-
-    yield Pipeline(up(settings, programs))
-    up(stack)  # what is not asked for any more is stopped
+    with running(stack, dataclasses.replace(stack, root=root)) as again:
+        yield Pipeline(again())
 
 
 def test_land_cover_goes_from_csv_to_every_view_exactly(braid):

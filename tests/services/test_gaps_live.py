@@ -13,12 +13,9 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.structs import TopicPartition
 
-from stack.layers import layers
-from stack.services import services
 from stack.status import statuses
 from stack.supervisor import Supervisor
-from stack.up import up
-from tests.services.pipeline import Pipeline, Record, recompute, root_with, served
+from tests.services.pipeline import Pipeline, Record, by_hand, recompute, root_with, running, served
 
 CHECKOUT = Path(__file__).parents[2]
 SPEED = "speed-landcover"
@@ -99,17 +96,10 @@ class Live(Pipeline):
 
 @pytest.fixture(scope="module")
 def live(stack, tmp_path_factory):
-    landcover = (CHECKOUT / "datasets" / "landcover.yaml").read_text(encoding="utf-8")
-    landcover = landcover.replace("batch: {every: 10 minutes}", "batch: {every: 30 days}")
+    landcover = by_hand((CHECKOUT / "datasets" / "landcover.yaml").read_text(encoding="utf-8"))
     root = root_with(tmp_path_factory.mktemp("gaps") / "root", CHECKOUT, {"landcover": landcover})
-    settings = dataclasses.replace(stack, root=root)
-
-    def programs(chosen):
-        chosen_layers = (p for p in layers(chosen, ["landcover"]) if not p.name.startswith("batch-"))
-        return [*services(stack), *chosen_layers]
-
-    yield Live(up(settings, programs), lambda: up(settings, programs))
-    up(stack)
+    with running(stack, dataclasses.replace(stack, root=root)) as again:
+        yield Live(again(), again)
 
 
 def test_a_retention_overrun_stops_by_name_and_is_accepted(live):

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,11 @@ from braid.adapters.cassandra import Cassandra
 from braid.errors import StoreUnavailable
 from braid.settings import Settings
 from stack import home
-from stack.layers import layers
-from stack.services import services
 from stack.supervisor import Supervisor
-from stack.up import up
 from tests.services.faults.checks import Checks
 from tests.services.faults.load import Load
 from tests.services.faults.recorder import Recorder
-from tests.services.pipeline import Pipeline, root_with
+from tests.services.pipeline import Pipeline, by_hand, root_with, running
 
 CHECKOUT = Path(__file__).parents[3]
 DATASET, TOPIC = "faults", "fault-events"
@@ -81,22 +79,19 @@ class Campaign:
     """
 
     def __init__(self, stack: Settings, folder: Path, seed: int, rate_per_s: float = 40) -> None:
-        text = (CHECKOUT / "datasets" / "landcover.yaml").read_text("utf-8")
-        for old, new in (
-            ("dataset: landcover", f"dataset: {DATASET}"),
-            ("image-events", TOPIC),
-            ("batch: {every: 10 minutes}", "batch: {every: 30 days}"),  # by hand here
-        ):
+        text = by_hand((CHECKOUT / "datasets" / "landcover.yaml").read_text("utf-8"))
+        for old, new in (("dataset: landcover", f"dataset: {DATASET}"), ("image-events", TOPIC)):
             assert text.count(old) == 1
             text = text.replace(old, new)
         root = root_with(folder / "root", CHECKOUT, {DATASET: text})
-        self._stack = stack
         self.random = random.Random(f"faults {seed}")
         self.tally = Tally(seed)
         self.told = stack.run / "failpoint"
         self.told.write_text("", "utf-8")
         settings = dataclasses.replace(stack, root=root, failpoints=f"@{self.told}")
-        self.settings = up(settings, self._programs)
+        self._open = ExitStack()
+        self.up = self._open.enter_context(running(stack, settings))
+        self.settings = self.up()
         self.pipeline = Pipeline(self.settings)
         self.declaration = self.pipeline.declared[DATASET]
         self.store: Cassandra = cassandra.connect(self.settings)
@@ -109,19 +104,13 @@ class Campaign:
         self.log_bytes = 0  # of the stream's log, before this row
         self.checks = Checks(self)
 
-    def _programs(self, chosen: Settings) -> list:
-        # the services as they run: of another root they would be started anew
-        return [*services(self._stack), *(p for p in layers(chosen, [DATASET]) if not p.name.startswith("batch-"))]
-
     def close(self) -> None:
         """Stop what this campaign has started; the services stay."""
         self.load.close()
         self.recorder.close()
         self.store.close()
         self.disarm()
-        keeper = Supervisor.of(self.settings)
-        if keeper:
-            keeper.remove([SPEED, "api"])
+        self._open.close()
 
     # ---- a row ---------------------------------------------------------------------------------------------------
 

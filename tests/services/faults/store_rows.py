@@ -9,7 +9,6 @@ import time
 import psutil
 
 from stack import home
-from stack.up import up
 from tests.services.faults.campaign import DATASET, SPEED, Campaign
 
 
@@ -74,7 +73,7 @@ def all_killed(c: Campaign, moment: str) -> None:
             process.kill()
         psutil.wait_procs(processes, timeout=30)
         c.hit("kill everything")
-        up(c.settings, c._programs)
+        c.up()
     else:
         for name in names:
             os.kill(pids[name], signal.SIGKILL)
