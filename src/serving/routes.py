@@ -168,6 +168,7 @@ def _readiness(service: Service) -> dict[str, Any]:
     loaded = {
         name: {"answers": follower.snapshot is not None}
         | ({"gap": gap[0].reason} if (gap := service.gap(name)) else {})
+        | ({"log": why} if (why := service.unlogged(name)) else {})
         | ({} if follower.snapshot else {"reason": service.reason(follower)[0]})
         for name, follower in service.followers.items()
     }

@@ -307,11 +307,24 @@ class Service:
         return covered.meta(snapshot.declaration.hash)
 
     def contacts(self) -> dict[str, Contact]:
-        """Return the newest contact with each part; of those asked per dataset, the worst."""
+        """Return the newest contact with each part.
+
+        Of Cassandra's, asked per dataset, the worst: answers need it. Of Kafka's the best: a topic that is not there
+        yet is the trouble of its dataset (`unlogged`), and the broker has said so.
+        """
+
+        def when(contact: Contact) -> float:
+            return -1.0 if contact.answered_s is None else contact.answered_s
+
         cassandra = [f.watch.contact for f in self.followers.values()]
         kafka = [watch.contact for watch in self.ends.values()]
-        worst = {c[0].name: min(c, key=lambda x: x.answered_s or 0.0) for c in (cassandra, kafka) if c}
-        return worst | {"hive": self.hive.contact}
+        found = {c[0].name: pick(c, key=when) for c, pick in ((cassandra, min), (kafka, max)) if c}
+        return found | {"hive": self.hive.contact}
+
+    def unlogged(self, dataset: str) -> str | None:
+        """Return why the ends of a dataset's topics are not known, None when they are."""
+        contact = self.ends[dataset].contact
+        return None if self.answers(contact) else contact.error or None
 
     def words(self, dataset: str) -> Mapping[Place, Acknowledgement]:
         """Return what people said of a dataset's alerts."""

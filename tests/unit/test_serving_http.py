@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from serving.app import main
-from tests.unit.serving_world import World, client_of, ride, step
+from braid.declaration import parse
+from braid.errors import StoreUnavailable
+from serving.app import create_app, main
+from tests.unit.serving_world import RIDES, World, client_of, ride, service_of, settings_of, step
 
 BASE = "/api/v1/datasets/rides"
 MINUTES = f"{BASE}/views/rides_by_minute"
@@ -216,6 +218,21 @@ def test_ready_names_each_part(world: World, client: Any) -> None:
     assert (found.status_code, found.json["ready"], found.headers["Retry-After"]) == (503, False, "2")
     assert found.json["parts"]["cassandra"]["error"] == "cassandra: no answer"
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_missing_topic_is_the_trouble_of_its_dataset_and_not_kafka_s() -> None:
+    here, there = World().genesis(), World(parse(RIDES.text.replace("rides", "walks"), where="here")).genesis()
+
+    def missing() -> dict[Any, int]:
+        raise StoreUnavailable("topic walks-log: expected it on the broker, got none")
+
+    service = service_of(here, there)
+    service.ends["walks"]._ask = missing
+    service.step()
+    found = create_app(settings_of(Path(__file__).parents[2]), service).test_client().get("/readyz").json
+    assert found["parts"]["kafka"]["ok"] and found["parts"]["kafka"]["error"] is None
+    assert "log" not in found["datasets"]["rides"]
+    assert found["datasets"]["walks"]["log"] == "topic walks-log: expected it on the broker, got none"
 
 
 def test_a_dataset_that_does_not_exist_yet_does_not_make_the_service_unready() -> None:
