@@ -12,6 +12,7 @@ BRAID_CACHE      jars and web files, shared by all instances                    
 BRAID_PORTS      `standard` or `free`, then `name=number` for single ones: `free,api=5005`    standard
 BRAID_MEMORY     `small`, `normal`, or `auto`: small below 12 GB                              auto
 BRAID_MAVEN      address of a Maven repository                                                Maven Central
+BRAID_KEY_FILE   file of the API key that `braid verify URL` and `braid explain URL` send             none
 BRAID_FAILPOINT  for tests: where to kill, stop or delay a process (braid.adapters.failpoints)  none
 BRAID_SEED       for tests: the seed of the fault rows in `make test`                         of the commit
 ===============  ===========================================================================  ==================
@@ -35,6 +36,7 @@ KNOWN = (
     "BRAID_PORTS",
     "BRAID_MEMORY",
     "BRAID_MAVEN",
+    "BRAID_KEY_FILE",
     "BRAID_FAILPOINT",
     "BRAID_SEED",
 )
@@ -81,6 +83,7 @@ class Settings:
     spark_home : folder of the pyspark package
     java_home : a Java 17, or None when none was found
     maven : address of the Maven repository; empty: Maven Central
+    key_file : file that holds an API key to send; None: none is sent
     failpoints : BRAID_FAILPOINT as it was given; empty: none
     """
 
@@ -94,6 +97,7 @@ class Settings:
     spark_home: Path
     java_home: Path | None = None
     maven: str = ""
+    key_file: Path | None = None
     failpoints: str = ""
 
     @classmethod
@@ -138,6 +142,7 @@ class Settings:
             spark_home=spark_home,
             java_home=java_home,
             maven=names.get("BRAID_MAVEN") or maven,
+            key_file=Path(key_file).expanduser() if (key_file := names.get("BRAID_KEY_FILE")) else None,
             failpoints=names.get("BRAID_FAILPOINT", "").strip(),
         )
 
