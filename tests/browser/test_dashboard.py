@@ -139,7 +139,9 @@ def test_a_range_is_compared_with_history_by_exact_numbers(watched: Watched, ser
 
 
 def test_what_the_answers_cover_is_told(watched: Watched, served: Served) -> None:
-    section = watched.open(served.page).locator(".dataset")
+    page = watched.open(served.page)
+    page.wait_for_selector(".covers[data-state=complete]")  # not so while a store is slow to answer
+    section = page.locator(".dataset")
     assert section.locator(".pill").inner_text() == "✓ complete"
     status = next(
         s for s in served.get("/api/v1/status")["datasets"] if s["dataset"] == served.seeded.declaration.dataset
@@ -208,12 +210,12 @@ def test_without_cassandra_the_page_says_so_keeps_its_numbers_and_recovers(watch
     page = watched.open(f"{served.page}&refresh=1")
     before = watched.shown("landcover_aggregates")
     served.cassandra.cut()
-    page.wait_for_selector(".covers[data-state=incomplete]", timeout=30_000)
+    page.wait_for_selector(".covers[data-state=incomplete]")
     assert "cassandra: no answer since" in page.locator(".missing").inner_text()
     page.wait_for_selector(".panel[data-name=landcover_aggregates] .partial:visible")
     assert watched.shown("landcover_aggregates") == before
     served.cassandra.mend()
-    page.wait_for_selector(".covers[data-state=complete]", timeout=60_000)
+    page.wait_for_selector(".covers[data-state=complete]")
     known = len(served.seeded.events)
     served.seeded.commit(patches(CHECKOUT / "data", known + 10)[known:])
     page.wait_for_selector(f".tiles data[value='{known + 10}']")

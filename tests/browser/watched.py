@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000  # on a machine that is busy with other things too
 READY = ".live[data-state=ready]"
 
 

@@ -1,5 +1,6 @@
 """The harness of the fault rows, by itself: its load is repeatable, its truth is a plain count, its checks can fail."""
 
+import random
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from tests.services.faults import batch_rows
 from tests.services.faults.__main__ import order
 from tests.services.faults.checks import Checks
 from tests.services.faults.events import KINDS, Events
-from tests.services.faults.recorder import Answer, Failure
+from tests.services.faults.recorder import Answer, Failure, Sample
 from tests.services.faults.rows import IN_TEST, ROWS, of_commit
 from tests.services.faults.truth import Truth
 from tests.services.pipeline import Record, good
@@ -178,3 +179,12 @@ def test_an_answer_that_goes_back_a_silent_gap_and_an_unexplained_refusal_are_fo
     assert made._order([answer(3, {}), answer(2, {})]) == ["C9: an answer as of seq 2 after one as of seq 3"]
     assert made._flags([answer(1, {}, complete=False)], [], "") == ["C10: as of seq 1: incomplete without a reason"]
     assert made._flags([], [Failure(0.0, 503, "gone"), Failure(0.0, 0, "cut")], "cut") == ["C10: HTTP 503: gone"]
+
+
+def test_a_sample_is_drawn_from_the_whole_run() -> None:
+    sample = Sample(100, random.Random(3))
+    for n in range(10_000):
+        sample.add(str(n))
+        assert len(sample.held) == min(n + 1, 100)
+    quarters = Counter(int(one) // 2500 for one in sample.held)
+    assert len(set(sample.held)) == 100 and set(quarters) == {0, 1, 2, 3} and min(quarters.values()) > 10

@@ -43,7 +43,7 @@ def main() -> int:
         settings = up(settings, say=print)
         campaign = Campaign(settings, folder, seed, options.rate)
         try:
-            failed = _run(campaign, options)
+            failed = _run(campaign, options) or campaign.verify_receipts()
         finally:
             campaign.close()
             options.report.parent.mkdir(parents=True, exist_ok=True)

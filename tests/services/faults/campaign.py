@@ -31,12 +31,13 @@ from stack import home
 from stack.supervisor import Supervisor
 from tests.services.faults.checks import Checks
 from tests.services.faults.load import Load
-from tests.services.faults.recorder import Recorder
+from tests.services.faults.recorder import Recorder, Sample
 from tests.services.pipeline import Pipeline, by_hand, root_with, running
 
 CHECKOUT = Path(__file__).parents[3]
 DATASET, TOPIC = "faults", "fault-events"
 SPEED = f"speed-{DATASET}"
+RECEIPTS = 1000  # kept of a run, for `braid verify -`
 PATIENCE_S = 300  # on a machine that is busy with other things too
 
 
@@ -53,13 +54,17 @@ class Tally:
     events: dict = field(default_factory=dict)
     seconds: int = 0
     producer_copies: int = 0
+    receipts: int = 0  # of answers during the faults, held against the log at the end, as a stranger would
+    receipts_equal: int = 0
 
     def line(self) -> str:
         """Return the run in one line."""
         hits = ", ".join(f"{name} {n}" for name, n in sorted(self.kills.items()))
         return (
             f"seed {self.seed}: {self.events.get('sent', 0)} events, {self.events.get('acknowledged', 0)} acknowledged, "
-            f"{self.answers} answers checked, {len(self.wrong)} wrong; hits: {hits}"
+            f"{self.answers} answers checked, {len(self.wrong)} wrong"
+            + (f"; {self.receipts_equal} of {self.receipts} receipts equal" if self.receipts else "")
+            + f"; hits: {hits}"
         )
 
     def write(self, path: Path) -> None:
@@ -98,7 +103,7 @@ class Campaign:
         self.stores = self.store.stores(self.declaration)
         partitions = len(self.pipeline.ends(DATASET))
         self.load = Load(self.settings.kafka_bootstrap, self.declaration, seed, partitions, rate_per_s)
-        self.recorder = Recorder(self.pipeline, DATASET)
+        self.recorder = Recorder(self.pipeline, DATASET, Sample(RECEIPTS, random.Random(f"receipts {seed}")))
         self.healed_s: list[float] = []  # of this row: from a fault to the next micro-batch
         self._broken_s = 0.0
         self.log_bytes = 0  # of the stream's log, before this row
@@ -144,6 +149,19 @@ class Campaign:
         sys.stdout.flush()
         assert not found["wrong"], (f"seed {self.tally.seed}", name, moment, found["wrong"][:5])
         return found
+
+    def verify_receipts(self) -> str:
+        """Let `braid verify -` recompute answers that were given during the faults; return what differs, or nothing."""
+        done = subprocess.run(
+            [str(self.settings.python), "-m", "cli.main", "verify", "-", "--json"],
+            input="\n".join(self.recorder.receipts.held), env=self.environ(), capture_output=True, text=True, check=False,
+            timeout=600,
+        )  # fmt: skip
+        if done.returncode not in {0, 1}:
+            return done.stderr
+        told = json.loads(done.stdout)
+        self.tally.receipts, self.tally.receipts_equal = told["receipts"], told["equal"]
+        return "".join(f"receipt {number}: {text}\n" for number, text in told["different"].items())
 
     def rested(self) -> None:
         """Stop the load and wait until every event is in the answer."""

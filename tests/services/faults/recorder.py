@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 import urllib.error
@@ -33,15 +34,35 @@ class Failure:
     text: str
 
 
+class Sample:
+    """Some of many, each as likely as any other, however many come: a reservoir."""
+
+    def __init__(self, size: int, chance: random.Random) -> None:
+        self.held: list[str] = []
+        self._size = size
+        self._chance = chance
+        self._seen = 0
+
+    def add(self, one: str) -> None:
+        """Take one, perhaps in place of another."""
+        self._seen += 1
+        if len(self.held) < self._size:
+            self.held.append(one)
+        elif (place := self._chance.randrange(self._seen)) < self._size:
+            self.held[place] = one
+
+
 class Recorder:
     """Asks every view in turn, in a thread of its own.
 
     Parameters
     ----------
+    receipts : takes the receipt of each answer
     every_s : pause between two requests
     """
 
-    def __init__(self, pipeline: Pipeline, dataset: str, every_s: float = 0.25) -> None:
+    def __init__(self, pipeline: Pipeline, dataset: str, receipts: Sample, every_s: float = 0.25) -> None:
+        self.receipts = receipts
         self.answers: list[Answer] = []
         self.failures: list[Failure] = []
         self.every_s = every_s
@@ -80,6 +101,7 @@ class Recorder:
             meta = answer["meta"]
             missing = tuple(f"{m['what']}: {m['reason']}" for m in meta["missing"])
             at = meta["as_of"]
+            self.receipts.add(meta["receipt"])
             self.answers.append(
                 Answer(
                     time.monotonic(),
