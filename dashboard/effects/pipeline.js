@@ -44,6 +44,8 @@ class Line {
     this.part = (selector) => this.root.querySelector(selector);
     this.root.dataset.dataset = described.dataset;
     this.part("h3").textContent = described.title;
+    // regions of the same kind are told apart by their dataset
+    for (const region of this.root.querySelectorAll("[role=region]")) region.setAttribute("aria-label", `${region.getAttribute("aria-label")}: ${described.title}`);
   }
 
   show(status) {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Route
 
 from tests.browser.twin import HOSTILE, Twin, running
@@ -50,6 +51,19 @@ def test_every_page_fits_in_both_themes_with_nothing_wrong(
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(245, 246, 248)", "dark": "rgb(14, 18, 23)"}[theme]
     assert watched.wrong == []
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", [*PAGES, "/docs"])
+def test_axe_finds_nothing_on_any_page(browser: Browser, twin: Twin, path: str, theme: Any) -> None:
+    context = browser.new_context(viewport={"width": 1300, "height": 900}, color_scheme=theme)
+    watched = Watched(context.new_page(), twin.url)
+    page = watched.open(path, READY if path != "/docs" else "details summary")
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert found.response["passes"], "axe looked at nothing"
     context.close()
 
 
