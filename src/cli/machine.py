@@ -24,11 +24,12 @@ def register(app: typer.Typer) -> None:
 def setup() -> None:
     """Fetch and verify the jars, and write what a bare spark-submit needs."""
     from braid.adapters.environment import load
-    from stack import bare, jars
+    from stack import archive, bare, jars
 
     settings = load()
     jars.ensure(settings, progress)
     folder = bare.configure(settings)
+    archive.ensure(settings, progress)
     progress(f"ready: jars in {settings.cache / 'jars'}, Spark's defaults in {folder}")
 
 

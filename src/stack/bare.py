@@ -44,8 +44,9 @@ def defaults(settings: Settings) -> str:
 def environment(settings: Settings) -> str:
     """Return the text of spark-env.sh: the Java 17 and the interpreter, whatever comes first on PATH."""
     variables = {**settings.spark_env(), "JAVA_HOME": str(require_java(settings))}
-    # SPARK_HOME is known when this is read; PYTHONPATH is spark-submit's own to build
-    kept = {name: value for name, value in variables.items() if name not in {"SPARK_HOME", "PYTHONPATH"}}
+    # where these lie is known when they are read; PYTHONPATH is spark-submit's own to build
+    known = {"SPARK_HOME", "SPARK_CONF_DIR", "PYTHONPATH"}
+    kept = {name: value for name, value in variables.items() if name not in known}
     return HEADER + "".join(f"export {name}={_quoted(value)}\n" for name, value in kept.items())
 
 

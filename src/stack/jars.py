@@ -5,21 +5,18 @@ versions share a cache. It is filled aside, compared with `infrastructure/local/
 there whole or not at all. Afterwards size and modification time stand for the content; what differs is hashed again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from braid.errors import JarRefused, StackError
 from braid.settings import JAR_SETS, Settings
-from stack import ivy, web
+from stack import ivy, locks, web
 from stack.ivy import Say
 
 STAMP = ".verified"
@@ -102,7 +99,7 @@ def _fetch(
     settings: Settings, jar_set: str, shas: dict[str, str], say: Say, running: list[subprocess.Popen[str]]
 ) -> None:
     final = settings.jar_dir(jar_set)
-    with _locked(settings.cache / f"{jar_set}.lock"):
+    with locks.held(settings.cache / f"{jar_set}.lock"):
         # another instance may have fetched it while we waited
         if whole(final, shas):
             return
@@ -156,11 +153,3 @@ def _kill(running: list[subprocess.Popen[str]]) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -72,7 +72,7 @@ def hive(settings: Settings) -> Program:
             *("--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"),
             *("--master", "local[1]", "--name", "braid-hive", *conf, "spark-internal"),
         ),
-        env=settings.spark_env() | {"SPARK_CONF_DIR": str(settings.run / "hive-conf")},
+        env=settings.spark_env(),
         ports={"hive": settings.ports.hive},
         prepare=lambda: _prepare_hive(settings),
         ready=lambda: readiness.hive(settings),
@@ -157,15 +157,17 @@ def _prepare_cassandra(settings: Settings, config: Path) -> None:
 
 def _hive_conf(settings: Settings) -> dict[str, str]:
     base = settings.home / "hive"
-    log4j = (settings.local / "log4j2.properties").as_uri()
+    conf = settings.spark_conf("hive")
     # Spark cuts this option at spaces, and takes quotes as a shell does
     return {
-        **{key: value for key, value in settings.spark_conf("hive").items() if key.startswith("spark.sql.")},
+        **{key: value for key, value in conf.items() if key.startswith("spark.sql.")},
+        # the class path of the jobs, so that the archive of their classes fits
+        "spark.driver.extraClassPath": conf["spark.driver.extraClassPath"],
         "spark.driver.memory": f"{settings.heaps.hive}m",
         "spark.driver.bindAddress": LOOPBACK,
         "spark.driver.host": LOOPBACK,
         "spark.driver.extraJavaOptions": (
-            f'-Duser.timezone=UTC "-Djava.io.tmpdir={settings.run / "tmp"}" -Dlog4j2.configurationFile={log4j}'
+            f'{conf["spark.driver.extraJavaOptions"]} "-Djava.io.tmpdir={settings.run / "tmp"}"'
             f' "-Dderby.stream.error.file={base / "derby.log"}" -XX:+ExitOnOutOfMemoryError'
         ),
         "spark.local.dir": str(base / "tmp"),
@@ -185,8 +187,7 @@ def _hive_conf(settings: Settings) -> dict[str, str]:
 
 
 def _prepare_hive(settings: Settings) -> None:
-    # an empty folder of its own: what setup wrote for the bare jobs must not reach the server
-    for folder in (settings.run / "hive-conf", settings.home / "hive" / "tmp", settings.warehouse_dir):
+    for folder in (settings.home / "hive" / "tmp", settings.warehouse_dir):
         folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -15,7 +15,7 @@ from threading import Event, current_thread, main_thread
 
 from braid.errors import NotReady
 from braid.settings import Settings
-from stack import conf, home, jars, limits, ports, readiness, supervisor
+from stack import archive, conf, home, jars, limits, ports, readiness, supervisor
 from stack.programs import Program
 from stack.services import services
 from stack.status import tail
@@ -122,6 +122,7 @@ def _start_all(
     for program in missing:
         ports.refuse_taken(program.name, program.ports)
     jars.ensure(settings, say)
+    archive.ensure(settings, say)
     try:
         if running is None:
             conf.forget(settings)

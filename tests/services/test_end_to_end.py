@@ -16,6 +16,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from cassandra.cluster import Cluster
 from pyhive import hive
@@ -93,6 +94,16 @@ def test_the_status_tells_how_long_each_phase_of_the_newest_micro_batch_took(bra
     assert braid.status()["conservation"]["holds"] and braid.status()["jobs"]["speed"]["running"]
     with urllib.request.urlopen(f"http://127.0.0.1:{braid.settings.ports.api}/metrics") as answer:
         assert 'braid_micro_batch_phase_seconds{dataset="landcover",phase="computed"}' in answer.read().decode()
+
+
+def test_every_spark_program_starts_from_the_archive_of_classes(braid):
+    archive = braid.settings.class_archive
+    for name in ("speed-landcover", "hive"):
+        parent = psutil.Process(braid.pid(name))
+        jvms = [p for p in (parent, *parent.children(recursive=True)) if p.name() == "java"]
+        assert jvms, name
+        for jvm in jvms:
+            assert any(m.path == str(archive) for m in jvm.memory_maps()), (name, jvm.cmdline()[:8])
 
 
 def test_alerts_are_judged_against_the_history_before_their_micro_batch(braid):

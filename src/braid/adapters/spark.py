@@ -30,7 +30,7 @@ def session(settings: Settings, app: str) -> SparkSession:
 
     Parameters
     ----------
-    app : str, `speed` or `batch`
+    app : str, `speed`, `batch`, or `archive` for the one whose classes are archived
 
     Notes
     -----
@@ -113,6 +113,15 @@ def end(stoppable: SparkSession | StreamingQuery) -> str | None:
     except FAILURES as error:
         return complaint(error)
     return None
+
+
+def leave(spark: SparkSession, patience_s: float = 120.0) -> None:
+    """Stop a session and wait until its JVM has ended, with whatever it does at its end."""
+    gateway: Any = spark.sparkContext._gateway
+    spark.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # which is what the JVM waits for
+    gateway.proc.wait(patience_s)
 
 
 def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
