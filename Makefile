@@ -22,7 +22,7 @@ setup: $(STAMP) ## Python packages into .venv, jars into the cache, Spark's defa
 demo: forecast setup ## real data from CSV to dashboard; leaves the stack running
 	@$(BIN)/braid demo
 
-# measured sizes: packages 650 MB to fetch and 1.2 GB on disk, jars 200 MB; BRAID_HOME grows to about 2 GB
+# measured sizes: packages 650 MB to fetch and 1.4 GB on disk with the archive of classes, jars 200 MB; BRAID_HOME grows to about 2 GB
 forecast:
 	@fetch=0; disk=2; minutes=2; \
 	[ -e $(STAMP) ] || { fetch=650; disk=4; minutes=4; }; \
