@@ -36,9 +36,9 @@ test: setup ## every test: unit, model, Spark, the real stack, the browser
 why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
 	$(BIN)/python -m bench.why --seed $(or $(SEED),7)
 
-faults: setup ## random faults on a stack of its own, every answer checked; SEED=… repeats a run, MINUTES=30, RATE=300, ROWS=F4,F7
+faults: setup ## random faults on a stack of its own, every answer checked; SEED=… repeats a run, MINUTES=45, RATE=300, ROWS=F4,F7
 	@$(BIN)/braid doctor --tests
-	$(BIN)/python -m tests.services.faults --minutes $(or $(MINUTES),30) --rate $(or $(RATE),300) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
+	$(BIN)/python -m tests.services.faults --minutes $(or $(MINUTES),45) --rate $(or $(RATE),300) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
 
 guards: $(STAMP) ## each guard taken out of a copy of the source: its test must fail; STACK=<home of a running stack> for all
 	$(BIN)/python -m tests.guards $(STACK)

@@ -15,7 +15,7 @@ from tests.services.faults.__main__ import order
 from tests.services.faults.checks import Checks
 from tests.services.faults.events import KINDS, Events
 from tests.services.faults.recorder import Answer, Failure, Sample
-from tests.services.faults.rows import IN_TEST, ROWS, of_commit
+from tests.services.faults.rows import IN_TEST, OFTEN, ROWS, of_commit
 from tests.services.faults.truth import Truth
 from tests.services.pipeline import Record, good
 
@@ -77,11 +77,17 @@ def test_the_docs_name_every_row_and_moment() -> None:
 
 
 def test_a_campaign_is_repeated_by_its_seed_and_leaves_nothing_out() -> None:
-    once = [(row, moment) for row in ROWS for moment in row.campaign]
-    first = order(4)[: len(once)]
-    assert [(r.name, m) for r, m in first] == [(r.name, m) for r, m in order(4)[: len(once)]]
-    assert Counter((r.name, m) for r, m in first) == Counter((r.name, m) for r, m in once)
+    expected = Counter(
+        {(row.name, moment): OFTEN if moment in row.quick else 1 for row in ROWS for moment in row.campaign}
+    )
+    once = [(r.name, m) for r, m in order(4)[: expected.total()]]
+    assert once == [(r.name, m) for r, m in order(4)[: expected.total()]]
+    assert Counter(once) == expected
+    assert once != [(r.name, m) for r, m in order(5)[: expected.total()]]
     assert {row.name for row, _ in order(4, "F4,F7")} == {"F4", "F7"}
+    quick = [pair for pair in once if expected[pair] == OFTEN]
+    last = max(i for i, pair in enumerate(once) if pair == quick[-1])
+    assert last < 1.4 * len(quick), "a third of the others at most comes before the last quick one"
 
 
 def test_the_commits_take_every_moment_in_turn_and_each_commit_every_row_but_those_that_alternate() -> None:
