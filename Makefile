@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?=
 
-.PHONY: help setup forecast demo test why faults guards check down clean cql lock
+.PHONY: help setup forecast demo test why faults screenshots guards check down clean cql lock
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,6 +39,9 @@ why: setup ## the common build beside Braid, with a kill -9, a replay and late e
 faults: setup ## random faults on a stack of its own, every answer checked; SEED=… repeats a run, MINUTES=45, RATE=300, ROWS=F4,F7
 	@$(BIN)/braid doctor --tests
 	$(BIN)/python -m tests.services.faults --minutes $(or $(MINUTES),45) --rate $(or $(RATE),300) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
+
+screenshots: $(STAMP) ## the dashboard's pages as they are now, into docs/screenshots/; after `make demo`
+	$(BIN)/python -m tests.browser.screenshots
 
 guards: $(STAMP) ## each guard taken out of a copy of the source: its test must fail; STACK=<home of a running stack> for all
 	$(BIN)/python -m tests.guards $(STACK)

@@ -9,14 +9,19 @@ from playwright.sync_api import Browser, sync_playwright
 from braid.adapters.environment import install_command
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Yield a headless Chromium."""
+def chromium() -> str:
+    """Return where the browser is."""
     found = which("chromium") or which("chromium-browser") or which("google-chrome")
     if found is None:
         raise RuntimeError(f"Chromium: expected it on PATH, got none; install it: {install_command('chromium')}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Yield a headless Chromium."""
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield running
         running.close()
 
