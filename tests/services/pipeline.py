@@ -124,10 +124,10 @@ class Pipeline:
         ends = {f"{t}:{p}": e for (t, p), e in found.items()}
 
         def there():
-            status = self.status(dataset)
             view = self.declared[dataset].views[0].name
             meta = self.view(view, dataset)["meta"]
-            return status if meta["complete"] and meta["as_of"]["offsets"] == ends else None
+            # the status after the answer: one from before it may be of an earlier seq
+            return self.status(dataset) if meta["complete"] and meta["as_of"]["offsets"] == ends else None
 
         return self.eventually(f"{dataset}: the answer covers {ends}", there, patience_s)
 
