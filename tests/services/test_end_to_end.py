@@ -235,7 +235,7 @@ def test_no_answer_is_ever_wrong_while_a_generation_is_published_under_load(brai
             if done.is_set():
                 return
             braid.produce(
-                "--start", f"2026-02-{day:02d}T00:00:00Z", "--every", "61s", "--limit", "300", "--rate", "100"
+                "--start", f"2026-02-{day:02d}T00:00:00Z", "--every", "61s", "--limit", "600", "--rate", "100"
             )
 
     threads = [threading.Thread(target=f) for f in (poll, load_events)]
