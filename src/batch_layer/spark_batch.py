@@ -33,6 +33,8 @@ from braid.errors import AlreadyRunning, BraidError, StoreUnavailable, UnknownDa
 from braid.settings import Settings
 
 _DECLARED = "declared"
+# Java's first compiler alone takes a quarter off a run over so few records, and makes one over many slower
+_FEW = 100_000
 _SHUFFLES = "8"  # history is large; Spark joins small ones by itself
 
 
@@ -130,7 +132,9 @@ def _run(settings: Settings, declared: Declaration, sessions: _Sessions, told: _
         hive.connect(settings) as connection,
     ):
         ledger = store.stores(declared).ledger
-        declaration = in_force(ledger, ledger.head())
+        head = ledger.head()
+        sessions.brief = sum(head.end.values()) < _FEW
+        declaration = in_force(ledger, head)
         held = store.stores(declaration)
         made = files.FileGenerations(settings.warehouse_dir, declaration)
         stores = Stores(made, hive.HiveCatalogue(connection, declaration), held.ledger, SystemClock())
@@ -147,12 +151,13 @@ class _Sessions:
     """Spark, started when it is first asked for."""
 
     def __init__(self, settings: Settings) -> None:
+        self.brief = False  # to be told before the first `get`
         self._settings = settings
         self._spark: SparkSession | None = None
 
     def get(self) -> SparkSession:
         if self._spark is None:
-            self._spark = frames.session(self._settings, "batch")
+            self._spark = frames.session(self._settings, "batch", brief=self.brief)
             self._spark.conf.set("spark.sql.shuffle.partitions", _SHUFFLES)
         return self._spark
 

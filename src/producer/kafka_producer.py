@@ -101,6 +101,8 @@ class Job:
         """Send until the events end or the run is told to; the journal is written whatever happens."""
         watch = SystemWatch()
         sender = EventProducer(self.bootstrap)
+        # before the first event: --resume after a death at any moment goes on with this run, not with the one before
+        self.journal.write(self.plan.entry(self.progress.position))
         outbox = Outbox(sender, self.plan.topic, self.progress)
         run = Run(
             outbox,

@@ -24,7 +24,6 @@ from braid.adapters import cassandra, heartbeat, hive, kafka
 from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveCatalogue, HiveGenerations
 from braid.adapters.memory import Record
-from braid.aggregates import finish
 from braid.declaration import Declaration, load
 from braid.ledger import Current, Range
 from braid.settings import Settings
@@ -153,21 +152,6 @@ def test_runs_publish_the_truth_whatever_killed_the_one_before(batch: Batch) -> 
     speed.count()
     assert batch.run()["cut_seq"] == 6
     assert batch.selected() == {batch.check_served().gen}
-
-
-def test_the_bare_line_of_spark_submit_publishes_what_people_read_in_hive(batch: Batch) -> None:
-    batch.speed.send(40)
-    batch.speed.count()
-    submit = [str(batch.settings.spark_home / "bin" / "spark-submit"), *batch.command("--json")[1:]]
-    done = subprocess.run(submit, env=batch.environ(), capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1])["gen"] == batch.check_served().gen == 1
-    name = f"{batch.declaration.dataset}.landcover_aggregates"
-    found = batch.connection.rows(f"SELECT class_name, n, ndvi_avg FROM {name} ORDER BY class_name", "reading")
-    truth = batch.speed.truth[1]["landcover_aggregates"]
-    assert found == [
-        (key[0], state.n, finish(state.measures[0], "mean", 6)) for (_, key), state in sorted(truth.items())
-    ]
 
 
 def test_a_schedule_runs_when_it_is_due_and_holds_no_jvm_between(batch: Batch, tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ class Shell:
         self.topic = f"test-{uuid.uuid4().hex}"
         self.bootstrap = bootstrap
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **more: str) -> subprocess.Popen[str]:
         command = [sys.executable, str(SCRIPT), *words, "--topic", self.topic, "--bootstrap", self.bootstrap]
-        env = names(BRAID_HOME=str(self.home)) | {"TZ": "Pacific/Chatham"}
+        env = names(BRAID_HOME=str(self.home), **more) | {"TZ": "Pacific/Chatham"}
         env.pop("PYTHONPATH", None)
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, env=env, stdout=pipe, stderr=pipe, text=True)
@@ -146,6 +146,19 @@ def test_killed_and_resumed_it_leaves_nothing_out(shell: Shell) -> None:
     copies = [key for key, n in arrived.items() if n > 1]
     assert all(n <= 2 for n in arrived.values())
     assert {json.loads(value)["image_id"] for _, value in copies} <= {f"sat-{p + 1:05d}" for p in range(position, 6435)}
+
+
+def test_a_new_run_that_dies_before_anything_is_acknowledged_is_the_one_that_is_resumed(shell: Shell) -> None:
+    one, two = ("--start", "2026-01-01T00:00:00Z"), ("--start", "2026-02-01T00:00:00Z")
+    shell.summary("--limit", "50", "--delay", "0", *one)
+    before = shell.journal["start_us"]
+    environ = {"BRAID_FAILPOINT": "producer.before_send:kill9"}
+    with shell.start("--limit", "80", *two, **environ) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert (shell.journal["position"], shell.journal["start_us"] > before) == (0, True)
+    assert shell.summary("--limit", "80", "--delay", "0", "--resume", *two)["sent"] == 80
+    later = Timeline(shell.journal["start_us"], DEFAULT_EVERY_US)
+    assert Counter(shell.log()) == messages(expected(50)) + messages(expected(80, timeline=later))
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -25,12 +25,13 @@ FAILURES = (Py4JError, PySparkException, ConnectionError)  # of Spark itself; th
 _COLUMNS = ("topic", "partition", "offset", "timestamp", "value")
 
 
-def session(settings: Settings, app: str) -> SparkSession:
+def session(settings: Settings, app: str, *, brief: bool = False) -> SparkSession:
     """Return the Spark session of this process, started with the settings' options.
 
     Parameters
     ----------
     app : str, `speed`, `batch`, or `archive` for the one whose classes are archived
+    brief : bool, whether it will do little: then Java compiles quickly, and not to its best
 
     Notes
     -----
@@ -40,7 +41,10 @@ def session(settings: Settings, app: str) -> SparkSession:
     for name, value in settings.spark_env().items():
         os.environ.setdefault(name, value)
     builder = SparkSession.builder.appName(f"braid-{app}")
-    for name, value in settings.spark_conf(app).items():
+    options = settings.spark_conf(app)
+    if brief:
+        options["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1"
+    for name, value in options.items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
