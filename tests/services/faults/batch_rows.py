@@ -41,6 +41,9 @@ def killed_everywhere(c: Campaign, moment: str) -> None:
     places = list(STEPS)
     c.random.shuffle(places)
     for place in places:
+        c.load.go()
+        c.flows(1)  # something to archive, else the run has no such place
+        c.load.pause()
         done = c.batch(f"batch.{place}:kill9", "--force")
         assert c.fired(f"batch.{place}:kill9") and done.returncode == -signal.SIGKILL, (place, done.stderr[-1000:])
         c.hit(f"batch.{place}:kill9")
