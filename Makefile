@@ -38,7 +38,7 @@ why: setup ## the common build beside Braid, with a kill -9, a replay and late e
 
 faults: setup ## random faults on a stack of its own, every answer checked; SEED=… repeats a run, MINUTES=45, RATE=300, ROWS=F4,F7
 	@$(BIN)/braid doctor --tests
-	$(BIN)/python -m tests.services.faults --minutes $(or $(MINUTES),45) --rate $(or $(RATE),300) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows $(ROWS))
+	$(BIN)/python -m tests.services.faults --minutes $(or $(MINUTES),45) --rate $(or $(RATE),300) $(if $(SEED),--seed $(SEED)) $(if $(ROWS),--rows "$(ROWS)")
 
 screenshots: $(STAMP) ## the dashboard's pages as they are now, into docs/screenshots/; after `make demo`
 	$(BIN)/python -m tests.browser.screenshots
