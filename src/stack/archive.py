@@ -38,13 +38,13 @@ def ensure(settings: Settings, say: Say) -> None:
         say("spark: archiving its classes, so that every later start takes half the time")
         aside = settings.class_archive_aside
         settings.spark_conf_dir.mkdir(exist_ok=True)
-        aside.unlink(missing_ok=True)
+        for stale in (settings.class_archive, _stamp(settings), aside):
+            stale.unlink(missing_ok=True)
         _rehearse(settings)
         if not aside.exists():
             raise StackError(
                 f"{aside}: expected an archive of Spark's classes, got none; see what {_command(settings)} says"
             )
-        _stamp(settings).unlink(missing_ok=True)
         aside.replace(settings.class_archive)
         size = settings.class_archive.stat().st_size
         _stamp(settings).write_text(json.dumps(_facts(settings) | {"size": size}), "utf-8")
@@ -52,16 +52,13 @@ def ensure(settings: Settings, say: Say) -> None:
 
 
 def _stands(settings: Settings) -> bool:
-    """Return whether the archive is there, whole, and of these jars and this Java; one that is not is removed."""
+    """Return whether the archive is there, whole, and of these jars and this Java."""
     try:
         known = json.loads(_stamp(settings).read_text("utf-8"))
         size = settings.class_archive.stat().st_size
     except (OSError, ValueError):
-        known, size = {}, -1
-    if known == _facts(settings) | {"size": size}:
-        return True
-    settings.class_archive.unlink(missing_ok=True)
-    return False
+        return False
+    return bool(known == _facts(settings) | {"size": size})
 
 
 def _stamp(settings: Settings) -> Path:

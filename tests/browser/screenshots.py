@@ -1,6 +1,6 @@
 """`make screenshots`: each page of a running Braid in light, dark and phone width, under docs/screenshots/.
 
-The address of the dashboard is asked of `braid status`; run `make demo` first.
+The dashboard's port is the one of the last `braid up`; run `make demo` first.
 """
 
 import sys
