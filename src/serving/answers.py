@@ -174,7 +174,7 @@ def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool
 
 def _bounds(spec: ViewSpec, chosen: View) -> dict[str, float]:
     """Return how far a finished column of these rows can be from the exact number, as a part of it."""
-    found = {}
+    found: dict[str, float] = {}
     for i, m in enumerate(spec.measures):
         full = any(
             len(held.hashes) >= DISTINCT_K for s in chosen.values() if isinstance(held := s.measures[i], Distinct)
