@@ -109,10 +109,17 @@ def test_the_attribution_names_what_the_scripts_check() -> None:
 
 def test_the_trips_are_the_golden_ones(trips: Rows) -> None:
     assert len(trips) == len({row["trip_id"] for row in trips}) == 30_000
-    assert Counter(row["vendor_id"] for row in trips) == {"1": 9095, "2": 20905}
-    assert sum(seconds(row) for row in trips) == 0
-    for column, expected in {"fare_amount": "0", "trip_distance": "0", "total_amount": "0", "tip_amount": "0"}.items():
-        assert sum(Decimal(row[column]) for row in trips) == Decimal(expected), column
+    assert Counter(row["vendor_id"] for row in trips) == {"1": 8609, "2": 21391}
+    assert sum(seconds(row) for row in trips) == 21_531_262
+    columns = ("fare_amount", "trip_distance", "total_amount", "tip_amount")
+    sums = {column: str(sum(Decimal(row[column]) for row in trips)) for column in columns}
+    assert sums == {
+        "fare_amount": "415499.58",
+        "trip_distance": "108281.24",
+        "total_amount": "601218.45",
+        "tip_amount": "72266.18",
+    }
+    assert len({row["pickup_location_id"] for row in trips}) == 169
 
 
 def test_the_known_defects_are_kept(trips: Rows) -> None:
@@ -181,7 +188,9 @@ def test_the_traffic_is_that_of_the_usable_trips(trips: Rows) -> None:
     assert len(found) == 30_000 > len(expected) > 28_000
     for got, want in zip(found, expected, strict=False):
         assert got == want
-    assert sum(Decimal(row["speed_mph"]) for row in found) == Decimal(0)
+    assert sum(Decimal(row["speed_mph"]) for row in found) == Decimal("482620.07")
+    assert Counter(row["is_manhattan"] for row in found) == {"1": 27_410, "0": 2_590}
+    assert len({(row["event_time"][:16], row["cell_id"]) for row in found}) == 17_926
 
 
 def test_there_are_69_zones_of_manhattan() -> None:
@@ -201,6 +210,8 @@ def test_chicago_has_places_and_its_cells_are_those_of_the_places() -> None:
     found = table("traffic/chicago/trips.csv.gz")
     assert len(found) == len({row["event_id"] for row in found}) == 10_805
     assert len({row["cell_id"] for row in found}) == 125
+    assert sum(Decimal(row["speed_mph"]) for row in found) == Decimal("145071.47")
+    assert Counter(row["is_rush_hour"] for row in found) == {"0": 8_503, "1": 2_302}
     for row in found:
         corner = [(Decimal(row[n]) * 100).to_integral_value(ROUND_FLOOR) for n in ("pickup_lat", "pickup_lon")]
         assert row["cell_id"] == f"chi-{corner[0]}_{corner[1]}"
