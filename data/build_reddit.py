@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generate data/reddit/*.csv.gz: posts, comments and users of a made-up forum. Nothing here was written by anybody.
+"""Generate data/reddit/*/*.csv.gz: posts, comments and users of a made-up forum. Nothing here was written by anybody.
 
 The records are generated from a start number: no text, name, score or time is real. The same start number and sizes
 give the same bytes on every machine: the only source of chance is `random.Random(seed).random()`, which Python keeps
@@ -45,9 +45,9 @@ END_S = DAYS * DAY_S
 POSTS = 5_000
 COMMENTS = 15_000
 SHA256 = {
-    "reddit/posts.csv.gz": "9bc8206a15eb770e3696b23a50e9d8a3289bbddaee9c98ced24303417167a518",
-    "reddit/comments.csv.gz": "ad0a9870e1a208b847316ea971826f3925ca3ef8cce6cd9fa9edb6a23f715f6f",
-    "reddit/users.csv.gz": "5175558e6d687c2315380b672e285131c8f3f6158bad6f2c7e2dfafdbf3bdfa5",
+    "reddit/reddit.posts/posts.csv.gz": "9bc8206a15eb770e3696b23a50e9d8a3289bbddaee9c98ced24303417167a518",
+    "reddit/reddit.comments/comments.csv.gz": "ad0a9870e1a208b847316ea971826f3925ca3ef8cce6cd9fa9edb6a23f715f6f",
+    "reddit/reddit.users/users.csv.gz": "5175558e6d687c2315380b672e285131c8f3f6158bad6f2c7e2dfafdbf3bdfa5",
 }
 POST_COLUMNS = "post_id,user_id,subreddit,title,content,score,num_comments,created_utc,timestamp"
 COMMENT_COLUMNS = "comment_id,post_id,user_id,content,score,created_utc,timestamp"
@@ -305,7 +305,7 @@ def tables_of(seed: int, posts: int, comments: int) -> dict[str, str]:
         "users": (USER_COLUMNS, forum.user_records),
     }
     return {
-        f"reddit/{name}.csv.gz": pinned.csv_of(header, (r.columns for r in sorted(records)))
+        f"reddit/reddit.{name}/{name}.csv.gz": pinned.csv_of(header, (r.columns for r in sorted(records)))
         for name, (header, records) in found.items()
     }
 

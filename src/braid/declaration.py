@@ -228,6 +228,7 @@ class Declaration:
     description: str
     text: str
     hash: str
+    by_name: bool = False  # runs only where it was started by its name
     attribution: str = ""  # where the data come from and under which terms, for people; addresses become links
 
     def topic(self, name: str) -> Topic:
@@ -400,6 +401,7 @@ class _File(_Strict):
     event_time: _EventTime | Literal["append"] | None = None
     dedupe: Literal["by_id", "none"] = "by_id"
     batch: _Batch | None = None
+    start: Literal["always", "by_name"] = "always"
     fields: dict[Name, _Field] = {}
     derived: dict[Name, _Derived] = {}
     views: Annotated[dict[Name, _View], Bounded(min_length=1)]
@@ -575,7 +577,7 @@ class _Checked:
         result = Declaration(
             dataset=f.dataset, topics=topics, views=views, alerts=alerts, api=api, dedupe=f.dedupe,
             batch_every_us=f.batch.every if f.batch else None, title=f.title or f.dataset, description=f.description,
-            text=text, hash=_hash(f), attribution=f.attribution,
+            text=text, hash=_hash(f), by_name=f.start == "by_name", attribution=f.attribution,
         )  # fmt: skip
         self._tables(result)
         return result
@@ -841,7 +843,7 @@ def _groups(decides: Mapping[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
 
 def _hash(file: _File) -> str:
     """Return the sha256 of what decides numbers: not titles, units, paths or the schedule."""
-    decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch"})
+    decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch", "start"})
     for group in _groups(decides):
         for item in group.values():
             for words in ("title", "unit", "meaning"):

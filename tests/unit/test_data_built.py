@@ -44,7 +44,7 @@ def trips() -> Rows:
 
 @pytest.fixture(scope="module")
 def forum() -> dict[str, Rows]:
-    return {name: table(f"reddit/{name}.csv.gz") for name in ("posts", "comments", "users")}
+    return {name: table(f"reddit/reddit.{name}/{name}.csv.gz") for name in ("posts", "comments", "users")}
 
 
 def seconds(row: dict[str, str]) -> int:

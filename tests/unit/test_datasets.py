@@ -57,9 +57,9 @@ def samples() -> list[tuple[str, str, Path]]:
         ("taxi_trips", "taxi_trips", data / "taxi_trips"),
         ("traffic", "taxi-trips", data / "traffic"),
         ("traffic", "taxi-trips", data / "traffic" / "chicago"),
-        ("reddit", "reddit.posts", data / "reddit" / "posts.csv.gz"),
-        ("reddit", "reddit.comments", data / "reddit" / "comments.csv.gz"),
-        ("reddit", "reddit.users", data / "reddit" / "users.csv.gz"),
+        ("reddit", "reddit.posts", data / "reddit" / "reddit.posts" / "posts.csv.gz"),
+        ("reddit", "reddit.comments", data / "reddit" / "reddit.comments" / "comments.csv.gz"),
+        ("reddit", "reddit.users", data / "reddit" / "reddit.users" / "users.csv.gz"),
     ]
 
 
