@@ -131,7 +131,7 @@ export class DatasetPage {
     this.part(".headline h3").textContent = `${statOf(view, column)} ${measureTitle(view, measure)} of the newest window, per ${view.by.join(" and ")}`;
     const { scale } = view.measures.find((m) => m.measure === measure);
     const signature = JSON.stringify([body.meta.as_of, state.keys, state.from, state.to, measure]);
-    replaceIfOther(this.part(".keys"), signature, () => shown.map((one) => this.#key(one, slots.get(one.key), scale || 1)));
+    replaceIfOther(this.part(".keys"), signature, () => shown.map((one) => this.#key(one, slots.get(one.key), statOf(view, column) === "distinct" ? 0 : scale || 1)));
   }
 
   #key(one, slot, scale) {

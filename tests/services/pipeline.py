@@ -142,8 +142,8 @@ class Pipeline:
     def ends(self, dataset: str) -> dict:
         """Return the end offset of every partition."""
         consumer = self._consumer()
-        topic = self.declared[dataset].topics[0].name
-        found = consumer.end_offsets([TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)])
+        topics = [topic.name for topic in self.declared[dataset].topics]
+        found = consumer.end_offsets([TopicPartition(t, p) for t in topics for p in consumer.partitions_for_topic(t)])
         consumer.close()
         return {(p.topic, p.partition): end for p, end in found.items()}
 

@@ -1,0 +1,154 @@
+"""Datasets with several topics, derived columns, conditions, quantiles and distinct counts on the whole running Braid.
+
+The numbers are held to a plain reading of the CSV file: `csv`, `Decimal` and `zoneinfo`, no code of Braid.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import math
+import subprocess
+from collections import defaultdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from statistics import fmean
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.services.pipeline import Pipeline, root_with, running
+
+CHECKOUT = Path(__file__).parents[2]
+TAXI, FORUM = "nyc_taxi", "reddit"
+BEFORE, AFTER = 3000, 4000
+
+
+def by_hand(text: str) -> str:
+    """Return a declaration that runs always, and whose next scheduled batch is a month away."""
+    for stands, instead in (
+        ("batch: {every: 30 minutes}", "batch: {every: 30 days}"),
+        ("start: by_name", "start: always"),
+    ):
+        assert text.count(stands) == 1
+        text = text.replace(stands, instead)
+    return text
+
+
+@pytest.fixture(scope="module")
+def live(stack, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("datasets")
+    texts = {name: by_hand((CHECKOUT / "datasets" / f"{name}.yaml").read_text("utf-8")) for name in (TAXI, FORUM)}
+    root = folder / "root"
+    root_with(root, CHECKOUT, texts)
+    with running(stack, dataclasses.replace(stack, root=root)) as again:
+        braid = Pipeline(again())
+        braid.produce("--limit", str(BEFORE), "--rate", "2000", dataset=TAXI)
+        for topic in ("reddit.posts", "reddit.comments", "reddit.users"):
+            braid.produce("--topic", topic, "--limit", "1500", "--rate", "2000", dataset=FORUM)
+        braid.caught_up(TAXI)
+        braid.batch(TAXI)
+        for name in (TAXI, FORUM):
+            braid.kill(f"speed-{name}")
+        # 3,000 copies, and 1,000 trips that are new
+        braid.produce("--limit", str(AFTER), "--rate", "2000", dataset=TAXI)
+        yield braid
+
+
+def trips() -> list[dict]:
+    """Return the first trips of the file with their time, duration and numbers, as they were written."""
+    zone, found = ZoneInfo("America/New_York"), []
+    with gzip.open(CHECKOUT / "data" / TAXI / "trips.csv.gz", "rt", encoding="utf-8") as file:
+        for row, _ in zip(csv.DictReader(file), range(AFTER), strict=False):
+            start, stop = (
+                datetime.fromisoformat(row[f"{which}_datetime"]).replace(tzinfo=zone).astimezone(UTC)
+                for which in ("pickup", "dropoff")
+            )
+            local = start.astimezone(zone)
+            found.append({
+                "vendor_id": row["vendor_id"], "zone": row["pickup_location_id"], "start": start, "fare": Decimal(row["fare_amount"]),
+                "seconds": int((stop - start).total_seconds()), "hour_of_week": local.weekday() * 24 + local.hour,
+            })  # fmt: skip
+    return found
+
+
+def nearest_rank(values: list, percent: int):
+    return sorted(values)[math.ceil(percent * len(values) / 100) - 1]
+
+
+def test_every_number_of_an_hour_is_the_file_s(live):
+    answer = live.eventually(
+        "all trips counted", lambda: (a := live.view("hourly_stats", TAXI)) and a["meta"]["complete"]
+        and live.status(TAXI)["counts"]["good"] == AFTER and live.view("hourly_stats", TAXI),
+    )  # fmt: skip
+    assert answer["meta"]["as_of"]["generation"] == 1
+    hours = defaultdict(list)
+    for trip in trips():
+        if 60 <= trip["seconds"] <= 7200:
+            hour = trip["start"].replace(minute=0, second=0)
+            hours[hour.strftime("%Y-%m-%dT%H:%M:%SZ"), trip["vendor_id"]].append(trip)
+    assert {(r["window_start"], r["vendor_id"]) for r in answer["data"]} == set(hours)
+    assert len(hours) > 6
+    for row in answer["data"]:
+        held = hours[row["window_start"], row["vendor_id"]]
+        assert row["n"] == len(held)
+        assert row["pickup_zones"] == len({trip["zone"] for trip in held})
+        assert row["duration_mean"] == fmean(trip["seconds"] for trip in held)
+        assert row["fare_mean"] == float(sum(trip["fare"] for trip in held) / len(held))
+        for percent in (50, 95):
+            for name, of in (("duration", "seconds"), ("fare", "fare")):
+                exact = float(nearest_rank([trip[of] for trip in held], percent))
+                assert (
+                    abs(row[f"{name}_p{percent}"] - exact)
+                    <= abs(exact) * answer["meta"]["bounds"][f"{name}_p{percent}"]
+                )
+    assert answer["meta"]["bounds"]["pickup_zones"] == 0
+    assert answer["meta"]["bounds"]["duration_p50"] == 1 / 128
+
+
+def test_a_derived_hour_of_the_week_is_new_york_s(live):
+    live.caught_up(TAXI)
+    counts = defaultdict(int)
+    for trip in trips():
+        counts[str(trip["hour_of_week"])] += 60 <= trip["seconds"] <= 7200
+    rows = live.view("temporal_patterns", TAXI)["data"]
+    assert {row["hour_of_week"]: row["n"] for row in rows} == {hour: n for hour, n in counts.items() if n}
+
+
+def test_a_view_reads_the_topics_that_it_names(live):
+    status = live.caught_up(FORUM)
+    assert status["counts"]["good"] == 4500
+    posts, comments = ({}, {})
+    for held, name, of in ((posts, "posts", "post_id"), (comments, "comments", "comment_id")):
+        with gzip.open(CHECKOUT / "data" / FORUM / f"reddit.{name}" / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
+            for row, _ in zip(csv.DictReader(file), range(1500), strict=False):
+                held.setdefault((row["user_id"], row["timestamp"][:10]), set()).add(row[of])
+    expected = {place: len(posts.get(place, ())) + len(comments.get(place, ())) for place in {*posts, *comments}}
+    rows = live.view("user_activity", FORUM)["data"]
+    assert {(row["user_id"], row["window_start"][:10]): row["contributions"] for row in rows} == expected
+    assert sum(row["n"] for row in live.view("subreddit_activity", FORUM)["data"]) == 1500
+
+
+@pytest.mark.parametrize("dataset", [TAXI, FORUM])
+def test_everything_verifies_by_the_second_path(live, dataset):
+    if dataset == FORUM:
+        live.batch(FORUM)
+    command = [str(live.settings.python), "-m", "cli.main", "verify"]
+    done = subprocess.run(
+        [*command, dataset], env=live.environ, capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(line.startswith("equal ") for line in done.stdout.splitlines()), done.stdout
+    views = [spec.name for spec in live.declared[dataset].views]
+    tokens = [
+        live.view(view, dataset, layer=layer)["meta"]["receipt"]
+        for view in views
+        for layer in ("merged", "batch", "speed")
+    ]
+    done = subprocess.run(
+        [*command, "-"], input="\n".join(tokens), env=live.environ, capture_output=True, text=True, check=False,
+        timeout=180,
+    )  # fmt: skip
+    assert done.stdout == f"{len(tokens)} of {len(tokens)} receipts are equal\n", done.stdout + done.stderr
