@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 import orjson
 
 from braid.declaration import Field, Topic
-from braid.grammar import MAX_BYTES, TOO_LONG
+from braid.grammar import END_US, MAX_BYTES, TOO_LONG
 from braid.instants import iso
 from braid.records import DeadLetter, parse
 from producer.tables import DataError, Joined, Refusal, Row
@@ -30,6 +30,7 @@ Value: TypeAlias = str | int | Decimal | None
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLACE = re.compile(r"\$\.([a-z0-9_]+): (.*)", re.DOTALL)
 SHOWN = 60  # characters of a refused cell
+THE_FILE_HAS = "; the file has "  # what follows a reason, where a cell broke it
 _TIME = b"\0"  # where the time goes in a template; JSON text never holds this byte
 
 
@@ -62,17 +63,24 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """An accepted row: everything of its events but the time. `made` is the field that the timeline fills, if any."""
+    """An accepted row: everything of its events but the time. `made` is the field that the timeline fills, if any.
+
+    Attributes
+    ----------
+    own_us : the time that the row has of its own; None where the timeline says it
+    """
 
     key: tuple[bytes, ...]
     value: tuple[bytes, ...]
     fields: Mapping[str, Value]
     made: str | None
+    own_us: int | None
 
     def outgoing(self, position: int, event_us: int) -> Outgoing:
-        """Return the event at a position and time."""
-        text = iso(event_us).encode()
-        return Outgoing(position, event_us, text.join(self.key), text.join(self.value), self)
+        """Return the event at a position and, where the row has none of its own, at a time."""
+        at_us = event_us if self.own_us is None else self.own_us
+        text = iso(at_us).encode()
+        return Outgoing(position, at_us, text.join(self.key), text.join(self.value), self)
 
 
 def made_field(topic: Topic, data: Joined) -> str | None:
@@ -103,6 +111,7 @@ def events(
     first: int = 0,
     end: int | None = None,
     refused: Callable[[Refusal], None] = lambda _: None,
+    append_us: int = END_US,
 ) -> Iterator[Outgoing]:
     """Yield the events of the positions first <= p < end, in order; the rows begin anew with every pass.
 
@@ -113,6 +122,7 @@ def events(
     timeline : Timeline, the event time by position
     first, end : int, positions; no end: for ever
     refused : called once for each row that the declaration's rules refuse, with file, line, column and reason
+    append_us : when the events are sent, so that a time of the files that lies later than the layers take is refused
 
     Raises
     ------
@@ -130,22 +140,25 @@ def events(
         if number in templates:
             template = templates[number]
         else:
-            found = template_of(topic, data, number, made, event_us)
+            found = template_of(topic, data, number, made, event_us, append_us)
             template = found if isinstance(found, Template) else None
             if isinstance(found, Refusal):
                 refused(found)
             if again:  # only a row that comes round again is worth the memory
                 templates[number] = template
         if template is not None:
-            yield template.outgoing(position, event_us)
+            yield template.outgoing(position, min(event_us, append_us) if topic.event_time.field is None else event_us)
 
 
-def template_of(topic: Topic, data: Joined, number: int, made: str | None, event_us: int) -> Template | Refusal:
+def template_of(
+    topic: Topic, data: Joined, number: int, made: str | None, event_us: int, append_us: int
+) -> Template | Refusal:
     """Return row `number` as a template, or why it is not sent."""
     row = data.rows[number]
     if isinstance(row, Refusal):
         return row
-    parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us)
+    # a made time is never sent before it has come; the files' own is no business of the timeline
+    parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us if made else append_us)
     if isinstance(parsed, DeadLetter):
         return _refusal(parsed.reason, row, data)
     fields = {n: _value(f, parsed.values.get(n)) for n, f in topic.fields.items() if parsed.values.get(n) is not None}
@@ -156,7 +169,8 @@ def template_of(topic: Topic, data: Joined, number: int, made: str | None, event
         return _refusal(TOO_LONG, row, data)
     if made:
         fields[made] = None  # its place; every event fills in its own time
-    return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made)
+    own_us = None if made or topic.event_time.field is None else parsed.event_us
+    return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made, own_us)
 
 
 def _raw(topic: Topic, row: Row, made: str | None, event_us: int) -> bytes:
@@ -178,7 +192,7 @@ def _refusal(reason: str, row: Row, data: Joined) -> Refusal:
     column = place[1]
     file = data.file_of[column]
     text = row.values[column]
-    shown = f"; the file has {text[:SHOWN]!r}" + ("…" if len(text) > SHOWN else "") if text else ""
+    shown = f"{THE_FILE_HAS}{text[:SHOWN]!r}" + ("…" if len(text) > SHOWN else "") if text else ""
     return Refusal(file, row.lines[file], column, place[2] + shown)
 
 
