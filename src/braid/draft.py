@@ -113,7 +113,7 @@ def draft(dataset: str, topic: str, samples: Sequence[Sample], source: str, *, t
 def _refused(topic: Topic, samples: Sequence[Sample]) -> dict[str, str]:
     """Return the fields by which a sample would be a dead letter, and why; what is wrong with a whole record no field mends."""
 
-    def bare(name: str, _: str) -> bool:
+    def bare(name: str) -> bool:
         return name in topic.fields and topic.fields[name].numeric
 
     found: dict[str, str] = {}
@@ -209,9 +209,11 @@ def _identity(fields: Sequence[Column], time: Column | None, samples: Sequence[S
     def unique(chosen: Sequence[Column]) -> bool:
         return not duplicates(zip(*(rows[c.name] for c in chosen), strict=True))
 
-    found = next((some for some in _ids(fields, time, len(kept)) if unique(some)), None)
+    found = next((some for some in _ids(fields, time, len(kept)) if some and unique(some)), None)
     copies = len(samples) - len(kept)
-    more = f"; {copies:,} are the same as an earlier one in every column, and would count as its copies" if copies else ""
+    more = (
+        f"; {copies:,} are the same as an earlier one in every column, and would count as its copies" if copies else ""
+    )
     if found is None:
         everything = tuple(c.name for c in fields if c.always) or (fields[0].name,)
         return Identity(everything, f"no columns tell the {len(kept):,} samples apart", found=False)
@@ -223,7 +225,7 @@ def _identity(fields: Sequence[Column], time: Column | None, samples: Sequence[S
 
 def _undeclared(sample: Sample, names: frozenset[str]) -> str:
     """Return what of a sample stands in no declared column."""
-    return repr({name: cell for name, cell in sample.cells.items() if name not in names and cell is not None})
+    return repr(sorted((name, repr(c)) for name, c in sample.cells.items() if name not in names and c is not None))
 
 
 def _ids(fields: Sequence[Column], time: Column | None, samples: int) -> Iterator[tuple[Column, ...]]:
@@ -274,7 +276,9 @@ def _as_text(column: Column, samples: Sequence[Sample]) -> Column:
 def _measures(fields: Sequence[Column], identity: Identity) -> list[tuple[list[Column], tuple[str, ...]]]:
     """Return what may be measured and how, the best first: numbers, or at least how many different texts there are."""
     numbers = [c for c in fields if c.field.numeric]
-    worth = [c for c in numbers if c.name not in identity.names and not _ID.search(c.name) and not _PLACE.search(c.name)]
+    worth = [
+        c for c in numbers if c.name not in identity.names and not _ID.search(c.name) and not _PLACE.search(c.name)
+    ]
     worth.sort(key=lambda c: c.field.type != "decimal")
     words = sorted((c for c in fields if c.field.type == "string"), key=lambda c: c.name not in identity.names)
     tries = [(worth, _NUMBERS), (numbers, _NUMBERS), (words, ("distinct",))]
@@ -335,7 +339,9 @@ def _title(name: str) -> str:
 
 def text_of(choice: Choice) -> str:
     """Return the text of a declaration."""
-    return "\n".join([*_head(choice), "", *_fields(choice), "", *_views(choice), *_alerts(choice), "", *_api(choice), ""])
+    return "\n".join(
+        [*_head(choice), "", *_fields(choice), "", *_views(choice), *_alerts(choice), "", *_api(choice), ""]
+    )
 
 
 def _head(choice: Choice) -> Iterator[str]:
@@ -362,7 +368,9 @@ def _fields(choice: Choice) -> Iterator[str]:
     width = max(len(scalar(c.name)) for c in choice.fields if len(c.name) <= 24) if _short(choice) else 0
     for column in choice.fields:
         name = f"{scalar(column.name)}:"
-        yield f"  {name:<{width + 1}} {{{', '.join(_parts(column.field))}}}" + (f"  # {_safe(column.note)}" if column.note else "")
+        yield f"  {name:<{width + 1}} {{{', '.join(_parts(column.field))}}}" + (
+            f"  # {_safe(column.note)}" if column.note else ""
+        )
     if choice.passed:
         yield "  # not declared, so in no view; they stay in the raw records:"
     for gone in choice.passed:
@@ -395,7 +403,11 @@ def _safe(text: str) -> str:
 
 def _views(choice: Choice) -> Iterator[str]:
     by = choice.by
-    what = _title(choice.measures[0].name).capitalize() if len(choice.measures) == 1 else _title(choice.dataset).capitalize()
+    what = (
+        _title(choice.measures[0].name).capitalize()
+        if len(choice.measures) == 1
+        else _title(choice.dataset).capitalize()
+    )
     yield "views:"
     for suffix, title, window in (
         (f"by_{by.name}", f"{what} by {_title(by.name)}", choice.window),
@@ -455,4 +467,3 @@ def _told(choice: Choice) -> Iterator[str]:
     yield f"views       {names} by {choice.by.name}: windows of {choice.window}, and all time"
     if choice.alert is not None:
         yield f"alerts      {choice.alert.name} beyond 3 standard deviations of its {choice.by.name}'s history"
-

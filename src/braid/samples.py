@@ -114,8 +114,8 @@ def _pairs(items: list[tuple[str, object]]) -> dict[str, object]:
     return dict(items)
 
 
-def json_of(cells: Mapping[str, object], bare: Callable[[str, str], bool] = lambda name, text: False) -> bytes:
-    """Return cells as a record; `bare` tells of a name and a text whether it stands as a number.
+def json_of(cells: Mapping[str, object], bare: Callable[[str], bool] | None = None) -> bytes:
+    """Return cells as a record; `bare` tells of a name whether its texts stand as numbers.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def json_of(cells: Mapping[str, object], bare: Callable[[str, str], bool] = lamb
     for name, cell in cells.items():
         if cell is None:
             continue
-        plain = isinstance(cell, Number) or (isinstance(cell, str) and bare(name, cell))
+        plain = isinstance(cell, Number) or (isinstance(cell, str) and bare is not None and bare(name))
         members.append(f"{json.dumps(name)}:{cell if plain else json.dumps(cell, ensure_ascii=False, default=str)}")
     return ("{" + ",".join(members) + "}").encode("utf-8", "surrogatepass")
 
@@ -184,6 +184,7 @@ def _kind(cell: object) -> str:
 # ---- numbers -----------------------------------------------------------------------------------------------------
 
 _DECIMAL = re.compile(g.form("decimal"))
+_LONG_AGO_S = 10**9  # in 2001; a count that has `time` in its name is seldom so large
 _EXACT = Context(prec=60)
 
 
@@ -215,6 +216,8 @@ def _number(name: str, cells: Sequence[object], texts: Sequence[str]) -> Column 
         note += f", of up to {digits} digits after the point: they are rounded half-even to {scale}"
     if digits and not _fits(largest * 10, scale):
         note += f"; at scale {scale}, {Decimal(LIMIT).scaleb(-scale):f} and beyond is a dead letter"
+    if not digits and min(numbers) >= _LONG_AGO_S and _TIME_WORD.search(name):
+        note += "; seconds since 1970 are a number here: a time is text (docs/records.md)"
     degrees = DEGREES.get(name.rpartition("_")[2])
     bound = Decimal(degrees) if degrees and largest <= degrees else None
     field = Field(
@@ -312,7 +315,11 @@ def _hint(name: str, texts: Sequence[str]) -> str:
     """Return what keeps a column of text from being one of numbers or times; empty when it does not look like one."""
     odd = [text for text in texts if not _readable(text)]
     if len(odd) < len(texts) / 10:
-        some = f"{len(odd):,} of {len(texts):,} are no number, e.g. {shown(odd[0])}" if odd else "numbers beyond exact sums"
+        some = (
+            f"{len(odd):,} of {len(texts):,} are no number, e.g. {shown(odd[0])}"
+            if odd
+            else "numbers beyond exact sums"
+        )
         return f"text, because {some}"
     if _TIME_WORD.search(name) and any(letter.isdigit() for letter in texts[0]):
         return f"text, because a time is written YYYY-MM-DD HH:MM:SS (docs/records.md), got {shown(texts[0])}"

@@ -33,7 +33,9 @@ def check(
             "--from", help="Records: .csv, .jsonl, .parquet, a folder of CSV files, or a Kafka topic. [data/NAME]"
         ),
     ] = "",
-    topic: Annotated[str, typer.Option("--topic", help="The declared topic whose rules hold, when there are several.")] = "",
+    topic: Annotated[
+        str, typer.Option("--topic", help="The declared topic whose rules hold, when there are several.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Records at most; of a topic, the newest.")] = MOST,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +81,9 @@ def declaration(settings: "Settings", name: str) -> "Declaration":
         return load(Path(name))
     found = declared(settings.root / "datasets", name)
     if found.dataset != name:
-        raise DeclarationError(f"datasets/{name}.yaml: $.dataset: expected '{name}' like the file, got '{found.dataset}'")
+        raise DeclarationError(
+            f"datasets/{name}.yaml: $.dataset: expected '{name}' like the file, got '{found.dataset}'"
+        )
     return found
 
 

@@ -93,7 +93,9 @@ def _say_what_next(
     own = path.parent.absolute() == (settings.root / "datasets").absolute()
     progress(f"wrote {path}; read it, then:")
     progress(f"  braid check {name if own else shlex.quote(str(path))} --from {what}")
-    progress("  braid up" if own else f"  mv {shlex.quote(str(path))} {settings.root / 'datasets'}/{name}.yaml && braid up")
+    progress(
+        "  braid up" if own else f"  mv {shlex.quote(str(path))} {settings.root / 'datasets'}/{name}.yaml && braid up"
+    )
     if isinstance(found, Rows):
         progress(f"  braid produce {name} --data {what} --limit all --rate 1000")
     elif found.topic is None:

@@ -52,7 +52,12 @@ def send(stack: Settings, topic: str, keyed: bool) -> None:
 def braid(stack: Settings, root: Path, *words: str, status: int = 0) -> tuple[str, str]:
     environ = names(BRAID_HOME=str(stack.home), BRAID_ROOT=str(root)) | {"PYTHONPATH": str(REPOSITORY / "src")}
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *words], env=environ, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", "cli.main", *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr

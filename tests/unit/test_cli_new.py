@@ -141,7 +141,10 @@ def test_lines_that_cannot_be_read_are_counted_and_left_out(root: Path, capsys: 
     [
         (["new", "noise"], "--from"),
         (["new", "Noise", "--from", "a.csv"], "expected a name of lower-case letters"),
-        (["new", "noise", "--from", "none.csv"], "none.csv: expected a file, a folder of CSV files or a Kafka topic, got no such file"),
+        (
+            ["new", "noise", "--from", "none.csv"],
+            "none.csv: expected a file, a folder of CSV files or a Kafka topic, got no such file",
+        ),
         (["new", "noise", "--from", "a.xls"], "a.xls: expected .csv, .jsonl"),
         (["new", "noise", "--from", "empty.csv"], "empty.csv: expected a header line, got an empty file"),
         (["new", "noise", "--from", "array.json"], "expected JSON lines, a record each, got an array"),
@@ -171,7 +174,14 @@ def noise(root: Path) -> Path:
 
 
 def test_a_file_is_judged_line_by_line(noise: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = [{"db": "abc"}, {"db": "1e3"}, {"db": "N/A"}, {"room": "attic"}, {"at": "2126-03-01T10:00:00Z"}, {"sensor": ""}]
+    wrong = [
+        {"db": "abc"},
+        {"db": "1e3"},
+        {"db": "N/A"},
+        {"room": "attic"},
+        {"at": "2126-03-01T10:00:00Z"},
+        {"sensor": ""},
+    ]
     rows = [GOOD, GOOD, *(GOOD | {"sensor": f"b-{i}"} | bad for i, bad in enumerate(wrong))]
     write(root / "a.csv", rows)
     out, _ = told(capsys, "check", "noise", "--from", "a.csv", "--json", status=1)
@@ -219,7 +229,9 @@ def test_a_limit_says_that_it_stopped(noise: Path, root: Path, capsys: pytest.Ca
     assert "stopped after 3 records" in err
 
 
-def test_a_declaration_of_another_name_than_its_file_is_refused(noise: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_declaration_of_another_name_than_its_file_is_refused(
+    noise: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     noise.rename(noise.with_name("loud.yaml"))
     _, err = told(capsys, "check", "loud", status=2)
     assert err == "braid: datasets/loud.yaml: $.dataset: expected 'loud' like the file, got 'noise'\n"
@@ -246,15 +258,24 @@ class Topic:
 
 
 def seen(i: int, key: bytes | None) -> Seen:
-    value = {"sensor": f"a-{i % 8}", "room": ("lab", "hall")[i % 2], "at": f"2026-03-01T10:{i // 8:02d}:00Z", "db": i / 4}
+    value = {
+        "sensor": f"a-{i % 8}",
+        "room": ("lab", "hall")[i % 2],
+        "at": f"2026-03-01T10:{i // 8:02d}:00Z",
+        "db": i / 4,
+    }
     return Seen(i % 3, i // 3, 1_795_169_000_000_000, key, json.dumps(value).encode())
 
 
-@pytest.mark.parametrize("keys", [lambda i: None, lambda i: b"same", lambda i: str(i).encode()], ids=["no key", "one key", "keys"])
+@pytest.mark.parametrize(
+    "keys", [lambda i: None, lambda i: b"same", lambda i: str(i).encode()], ids=["no key", "one key", "keys"]
+)
 def test_a_topic_is_drafted_from_and_checked_whatever_its_keys(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keys: Any
 ) -> None:
-    copy = seen(0, keys(7))._replace(partition=2, offset=999)  # in another partition than the first: its key was another
+    copy = seen(0, keys(7))._replace(
+        partition=2, offset=999
+    )  # in another partition than the first: its key was another
     dead = Seen(1, 1000, 1_795_169_000_000_000, keys(8), b"by hand")
     Topic(monkeypatch, [seen(i, keys(i)) for i in range(100)] + [copy, dead])
     monkeypatch.setenv("BRAID_PORTS", "standard")
@@ -268,7 +289,9 @@ def test_a_topic_is_drafted_from_and_checked_whatever_its_keys(
     assert facts["reasons"][0]["place"] == "loud.noises:1:1000"
 
 
-def test_a_topic_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_topic_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Topic(monkeypatch, [])
     monkeypatch.setenv("BRAID_PORTS", "standard")
     _, err = told(capsys, "new", "noise", "--from", "quiet", status=1)

@@ -84,7 +84,9 @@ NAMES = [
     *("Trip ID", "userId", "日本", "lat", "baseline", "z", "topic", "created_at"),
 ]
 TIMES = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2027, 1, 1))  # noqa: DTZ001 - Hypothesis wants no zone
-WORDS = st.sampled_from(["red", "blue", "grey soil", "no", "1", "null", "#", "a: b", "- x", "é", "[", '"', "{}", "true"])
+WORDS = st.sampled_from(
+    ["red", "blue", "grey soil", "no", "1", "null", "#", "a: b", "- x", "é", "[", '"', "{}", "true"]
+)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 NUMBERS = st.one_of(
     st.integers(-(10**11), 10**11).map(str),
@@ -109,7 +111,10 @@ def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, str], list[dict[str, s
     names = draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=5))
     kinds = {name: draw(st.sampled_from(sorted(KINDS))) for name in names} | {"room": "few words", "db": "numbers"}
     small = st.decimals(-99, 99, places=2, allow_nan=False, allow_infinity=False).map("{:f}".format)
-    cells = {name: st.one_of(KINDS[kind], st.just("")) if draw(st.booleans()) else KINDS[kind] for name, kind in kinds.items()}
+    cells = {
+        name: st.one_of(KINDS[kind], st.just("")) if draw(st.booleans()) else KINDS[kind]
+        for name, kind in kinds.items()
+    }
     cells |= {"room": st.sampled_from(["lab", "hall", "no"]), "db": small}
     rows = draw(st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=25))
     copies = draw(st.lists(st.sampled_from(rows), max_size=3))
@@ -118,7 +123,9 @@ def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, str], list[dict[str, s
 
 @settings(max_examples=120)
 @given(tables())
-def test_any_csv_file_is_drafted_and_none_of_it_is_a_dead_letter(tmp_path_factory: pytest.TempPathFactory, drawn: Any) -> None:
+def test_any_csv_file_is_drafted_and_none_of_it_is_a_dead_letter(
+    tmp_path_factory: pytest.TempPathFactory, drawn: Any
+) -> None:
     names, _, rows = drawn
     source = table(tmp_path_factory.mktemp("csv"), [names, *([row[name] for name in names] for row in rows)])
     some, _, unreadable = samples(source, NOW_US)

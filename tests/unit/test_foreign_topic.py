@@ -47,7 +47,9 @@ def test_the_frames_of_both_layers_have_no_key() -> None:
 def ride(i: int) -> bytes:
     city = ("Bern", "Basel", "Chur")[i % 3]
     taken_at = f"2026-01-01T00:{i % 5:02d}:00Z"
-    return json.dumps({"ride": f"r{i}", "taken_at": taken_at, "city": city, "vendor": "ab"[i % 2], "fare_usd": i}).encode()
+    return json.dumps(
+        {"ride": f"r{i}", "taken_at": taken_at, "city": city, "vendor": "ab"[i % 2], "fare_usd": i}
+    ).encode()
 
 
 def placed(raws: list[bytes], seed: int) -> tuple[pa.Table, Range]:
@@ -75,7 +77,9 @@ def test_a_copy_counts_once_in_whatever_partition_it_is(names: list[int], seed: 
     raws = [ride(i) if i else b"typed by hand" for i in names]
     batch = Batch(DECLARATION, *placed(raws, seed))
     counted = batch.counted(set())
-    events = [found for raw in dict.fromkeys(raws) if isinstance(found := records.parse(TOPIC, raw, NOW_US), records.Event)]
+    events = [
+        found for raw in dict.fromkeys(raws) if isinstance(found := records.parse(TOPIC, raw, NOW_US), records.Event)
+    ]
     assert int(counted.sum()) == len(set(names) - {0})
     assert batch.dead == names.count(0)
     for view in DECLARATION.views:

@@ -203,4 +203,7 @@ def test_one_file_is_read_without_its_neighbours(tmp_path: Path) -> None:
 
 def test_the_first_lines_of_a_file_are_read_alone(tmp_path: Path) -> None:
     folder(tmp_path, patches__csv=PATCHES + b'p4,"never closed')
-    assert [line.number for line in read_table(tmp_path / "patches.csv", 2).lines if not isinstance(line, Refusal)] == [2, 3]
+    assert [line.number for line in read_table(tmp_path / "patches.csv", 2).lines if not isinstance(line, Refusal)] == [
+        2,
+        3,
+    ]

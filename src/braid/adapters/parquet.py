@@ -29,7 +29,9 @@ def rows(path: Path) -> Iterator[dict[str, object]]:
         with pq.ParquetFile(path) as file:
             names = [column_name(name) for name in file.schema_arrow.names]
             if len(set(names)) < len(names):
-                raise UsageError(f"{path}: expected columns of different names, got {', '.join(file.schema_arrow.names)}")
+                raise UsageError(
+                    f"{path}: expected columns of different names, got {', '.join(file.schema_arrow.names)}"
+                )
             for batch in file.iter_batches(ROWS):
                 columns = [map(_cell, _microseconds(column).to_pylist()) for column in batch.columns]
                 for cells in zip(*columns, strict=True):
