@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
-from braid.declaration import _RESERVED as RESERVED
 from braid.declaration import Declaration, Field, Topic, parse
 from braid.errors import DeclarationError, UsageError
 from braid.grammar import LATE_US
-from braid.names import LONGEST, declarable
+from braid.names import LONGEST, RESERVED, is_name
 from braid.records import DeadLetter
 from braid.records import parse as read
 from braid.samples import Column, PassedOver, Sample, columns, duplicates, json_of
@@ -94,7 +93,7 @@ def draft(dataset: str, topic: str, samples: Sequence[Sample], source: str, *, t
     UsageError
         A name cannot be a dataset's; there are no samples; or no view can be made of their columns.
     """
-    if not declarable(dataset):
+    if not is_name(dataset):
         raise UsageError(
             f"expected a name of lower-case letters, digits and single underscores, at most {LONGEST}, got {dataset!r}"
         )
@@ -159,8 +158,7 @@ def _choices(
         kept = tuple(by if c.name == by.name else c for c in fields)
         apart = tuple(m for m in measures if m.name != by.name and not _clash(m, stats, by))[:MOST_MEASURES]
         if apart:
-            plain = stats == _NUMBERS and (time is None or time.name not in RESERVED)
-            alert = next((m for m in apart if m.name not in RESERVED), None) if plain else None
+            alert = apart[0] if stats == _NUMBERS else None
             yield Choice(
                 dataset, topic, source, len(samples), kept, passed, identity, time, time_why, by,
                 _window(time, by, len(samples)), apart, stats, alert,
@@ -253,7 +251,7 @@ def _ids(fields: Sequence[Column], time: Column | None, samples: int) -> Iterato
 
 def _keys(fields: Sequence[Column], identity: Identity, samples: Sequence[Sample], *, typed: bool) -> list[Column]:
     """Return the columns that views may be grouped by, the best first: few different values, each seen several times."""
-    able = [c for c in fields if c.always and c.name not in RESERVED]
+    able = [c for c in fields if c.always]
     words = [c for c in able if c.field.type == "string"]
     codes = [c for c in able if c.field.type == "integer" and (identity.names != (c.name,) or not words)]
     if not typed:  # in a file everything is text: a code may be sent as one
@@ -429,7 +427,7 @@ def _alerts(choice: Choice) -> Iterator[str]:
     shown = [
         name
         for name in choice.identity.names
-        if name not in {choice.by.name, choice.alert.name, choice.time.name if choice.time else ""} | RESERVED
+        if name not in {choice.by.name, choice.alert.name, choice.time.name if choice.time else ""}
     ]
     yield ""
     yield "alerts:  # an event far from its own key's history, which is the view of window `all`"

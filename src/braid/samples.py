@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from braid import grammar as g
 from braid.declaration import LIMIT, Field
-from braid.names import declarable
+from braid.names import declarable, is_name
 
 MOST_SCALE = 9
 COARSE_SCALE = 6  # of numbers with more digits than any scale has: they are measured, not counted
@@ -155,7 +155,12 @@ def column(name: str, cells: Sequence[object], *, typed: bool) -> Column | Passe
     PassedOver(name='db', why="text in 1 of 2 records, numbers in the others, e.g. '38'")
     """
     if not declarable(name):
-        return PassedOver(name, "a field is called by lower-case letters, digits and single underscores")
+        own = (
+            "Braid's own columns are called so"
+            if is_name(name)
+            else "a field's name is lower-case, with single underscores"
+        )
+        return PassedOver(name, own)
     held = [cell for cell in cells if cell is not None]
     if not held:
         return PassedOver(name, "empty in every record")
@@ -313,7 +318,7 @@ def _closed(texts: Sequence[str]) -> tuple[str, ...] | None:
 
 def _hint(name: str, texts: Sequence[str]) -> str:
     """Return what keeps a column of text from being one of numbers or times; empty when it does not look like one."""
-    odd = [text for text in texts if not _readable(text)]
+    odd = [text for text in texts if not _DECIMAL.fullmatch(text)]
     if len(odd) < len(texts) / 10:
         some = (
             f"{len(odd):,} of {len(texts):,} are no number, e.g. {shown(odd[0])}"

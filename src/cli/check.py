@@ -53,6 +53,7 @@ def check(
     now_us = SystemClock().now_us()
     found = opened(settings, where, limit, now_us)
     rules = _rules(declared, topic, found)
+    _say_unsent(rules, found)
     done = run(declared, rules, found, now_us)
     if as_json:
         show_json(facts(done, found.label, rules.name))
@@ -109,6 +110,19 @@ def _rules(declared: "Declaration", topic: str, found: "Rows | Records") -> "Top
     return declared.topics[0]
 
 
+def _say_unsent(topic: "Topic", source: "Rows | Records") -> None:
+    """Say what of a table is no part of any record."""
+    from cli.samples import Rows
+
+    if not isinstance(source, Rows):
+        return
+    unused = [name for name in source.data.file_of if name not in topic.fields]
+    if unused:
+        progress(f"columns that no field takes, so they are not sent: {', '.join(unused)}")
+    for line in source.data.ignored:
+        progress(f"not sent: {line}")
+
+
 def run(declared: "Declaration", topic: "Topic", source: "Rows | Records", now_us: int) -> "DryRun":
     """Try records on a declaration: rows of a table as the producer would send them, records as they are."""
     from braid.dryrun import DryRun
@@ -141,11 +155,6 @@ def _rows(done: "DryRun", topic: "Topic", source: "Rows", now_us: int) -> None:
         _count(done)
 
     data, timeline = source.data, Timeline(DEFAULT_START_US, DEFAULT_EVERY_US)
-    unused = [name for name in data.file_of if name not in topic.fields]
-    if unused:
-        progress(f"columns that no field takes, so they are not sent: {', '.join(unused)}")
-    for line in data.ignored:
-        progress(f"not sent: {line}")
     for event in events(topic, data, timeline, end=len(data.rows), refused=refused, append_us=now_us):
         row = data.rows[event.position]
         file, line = ("", 0) if isinstance(row, Refusal) else next(iter(row.lines.items()))

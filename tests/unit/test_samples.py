@@ -25,7 +25,7 @@ def declared(texts: list[str | None], name: str = "x") -> Column:
         (["0.1", "0.30000000000000004"], "decimal", 6),
         (["2999999999"], "integer", 0),
         (["3000000000"], "string", 0),
-        (["299.999999999"], "decimal", 7),
+        (["299.123456789"], "decimal", 7),
         (["2.9999999999"], "decimal", 6),
         (["1e5"], "string", 0),
         (["007"], "string", 0),
@@ -96,7 +96,8 @@ def test_what_would_be_a_dead_letter_is_passed_over(texts: list[str | None], why
 
 def test_a_name_that_no_declaration_takes_is_passed_over() -> None:
     found = column("userId", ["1"], typed=True)
-    assert found == PassedOver("userId", "a field is called by lower-case letters, digits and single underscores")
+    assert found == PassedOver("userId", "a field's name is lower-case, with single underscores")
+    assert column("offset", ["1"], typed=True) == PassedOver("offset", "Braid's own columns are called so")
 
 
 def test_a_list_is_closed_when_every_value_comes_again_and_again() -> None:
@@ -150,7 +151,7 @@ def test_duplicates_are_counted_after_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["room", "Trip Distance (mi)", "PULocationID", "a__b", "_x", "2019", "x" * 90, "Ä b", "no"]
+    "header", ["room", "Trip Distance (mi)", "PULocationID", "a__b", "_x", "2019", "x" * 90, "Ä b", "no", "day", "Part"]
 )
 def test_a_header_becomes_a_name_and_a_name_stays(header: str) -> None:
     name = column_name(header)
