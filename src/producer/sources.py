@@ -74,7 +74,7 @@ class Template:
     value: tuple[bytes, ...]
     fields: Mapping[str, Value]
     made: str | None
-    own_us: int | None
+    own_us: int | None = None
 
     def outgoing(self, position: int, event_us: int) -> Outgoing:
         """Return the event at a position and, where the row has none of its own, at a time."""
