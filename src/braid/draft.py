@@ -26,6 +26,8 @@ from braid.samples import Column, PassedOver, Sample, columns, duplicates, json_
 
 MOST_KEYS = 50  # different values of a column that a chart can still show
 LIKED = 8
+LINE = 120  # columns of a line, but where a comment goes on
+WIDEST = 24  # of the names that are set in a column
 MOST_MEASURES = 4
 MOST_TRIED = 8  # columns among which an id of several is looked for
 ENOUGH = 30  # samples below which nothing is called sure
@@ -72,6 +74,7 @@ class Choice:
     time: Column | None
     time_why: str
     by: Column
+    by_why: str
     window: str
     measures: tuple[Column, ...]
     stats: tuple[str, ...]
@@ -158,9 +161,11 @@ def _choices(
         kept = tuple(by if c.name == by.name else c for c in fields)
         apart = tuple(m for m in measures if m.name != by.name and not _clash(m, stats, by))[:MOST_MEASURES]
         if apart:
-            alert = apart[0] if stats == _NUMBERS else None
+            few = _few(by, len(samples))
+            why = "" if few else "no column names few kinds, each seen again: choose what to tell apart"
+            alert = apart[0] if few and stats == _NUMBERS else None  # of a key seen once there is no history
             yield Choice(
-                dataset, topic, source, len(samples), kept, passed, identity, time, time_why, by,
+                dataset, topic, source, len(samples), kept, passed, identity, time, time_why, by, why,
                 _window(time, by, len(samples)), apart, stats, alert,
             )  # fmt: skip
 
@@ -257,12 +262,18 @@ def _keys(fields: Sequence[Column], identity: Identity, samples: Sequence[Sample
     if not typed:  # in a file everything is text: a code may be sent as one
         codes = [_as_text(c, samples) for c in codes if all(s.cells[c.name] != "-0" for s in samples)]
 
-    def taste(column: Column) -> tuple[bool, bool, bool, float]:
-        few = 1 < column.distinct <= MOST_KEYS and len(samples) >= 3 * column.distinct
+    def taste(column: Column) -> tuple[bool, bool, bool, bool, float]:
+        flag = column.distinct == 2
         single = column.name in identity.names or bool(_ID.search(column.name))  # of one thing, not of a kind of things
-        return (not few, column in codes, single, abs(math.log(column.distinct / LIKED)))
+        far = abs(math.log(column.distinct / LIKED))
+        return (not _few(column, len(samples)), flag, column in codes, single, far)
 
     return sorted([*words, *codes], key=taste)
+
+
+def _few(column: Column, samples: int) -> bool:
+    """Whether a column names few kinds, each of them seen several times."""
+    return 1 < column.distinct <= MOST_KEYS and samples >= 3 * column.distinct
 
 
 def _as_text(column: Column, samples: Sequence[Sample]) -> Column:
@@ -363,20 +374,20 @@ def _head(choice: Choice) -> Iterator[str]:
 
 def _fields(choice: Choice) -> Iterator[str]:
     yield "fields:  # add unit and meaning for people, and min and max where you are sure: what lies beyond is a dead letter"
-    width = max(len(scalar(c.name)) for c in choice.fields if len(c.name) <= 24) if _short(choice) else 0
-    for column in choice.fields:
-        name = f"{scalar(column.name)}:"
-        yield f"  {name:<{width + 1}} {{{', '.join(_parts(column.field))}}}" + (
-            f"  # {_safe(column.note)}" if column.note else ""
-        )
+    names = [scalar(c.name) for c in choice.fields]
+    width = max((len(name) for name in names if len(name) <= WIDEST), default=0)
+    for name, column in zip(names, choice.fields, strict=True):
+        note = f"  # {_safe(column.note)}" if column.note else ""
+        line = f"  {f'{name}:':<{width + 1}} {{{', '.join(_parts(column.field))}}}"
+        if column.field.values and len(line) + len(note) > LINE:
+            yield f"  {name}:"
+            yield from (f"    {part}{note if part.startswith('values') else ''}" for part in _parts(column.field))
+        else:
+            yield line + note
     if choice.passed:
         yield "  # not declared, so in no view; they stay in the raw records:"
     for gone in choice.passed:
         yield f"  #   {_safe(gone.name)}: {_safe(gone.why)}"
-
-
-def _short(choice: Choice) -> bool:
-    return any(len(c.name) <= 24 for c in choice.fields)
 
 
 def _parts(field: Field) -> Iterator[str]:
@@ -409,11 +420,11 @@ def _views(choice: Choice) -> Iterator[str]:
     yield "views:"
     for suffix, title, window in (
         (f"by_{by.name}", f"{what} by {_title(by.name)}", choice.window),
-        ("all_time", f"{what} by {_title(by.name)} all time", "all"),
+        ("all_time", f"{what} by {_title(by.name)}, all time", "all"),
     ):
         yield f"  {_named(choice, suffix)}:"
-        yield f"    title: {scalar(title)}"
-        yield f"    by: {_listed([by.name])}"
+        yield f"    title: {title}"  # a plain scalar of its own line may hold a comma
+        yield f"    by: {_listed([by.name])}" + (f"  # {choice.by_why}" if choice.by_why else "")
         yield f"    window: {window}"
         yield "    measures:"
         for measure in choice.measures:
@@ -462,6 +473,7 @@ def _told(choice: Choice) -> Iterator[str]:
     for gone in choice.passed:
         yield _safe(f"left out    {gone.name}: {gone.why}")
     names = ", ".join(m.name for m in choice.measures)
-    yield f"views       {names} by {choice.by.name}: windows of {choice.window}, and all time"
+    why = f"; {choice.by_why}" if choice.by_why else ""
+    yield f"views       {names} by {choice.by.name}: windows of {choice.window}, and all time{why}"
     if choice.alert is not None:
         yield f"alerts      {choice.alert.name} beyond 3 standard deviations of its {choice.by.name}'s history"

@@ -105,9 +105,16 @@ def _folder(path: Path, limit: int) -> Rows:
 
 
 def _table(path: Path, limit: int) -> Rows:
-    from producer.tables import join, read_table
+    from producer.tables import Line, join, read_table
 
-    return Rows(path.name, join([read_table(path, limit)]))
+    table = read_table(path, limit)
+    texts = [line.values[0] for line in table.lines if isinstance(line, Line)]
+    for sign in ";\t|" if len(table.columns) == 1 and texts else "":
+        if all(sign in text for text in texts):
+            raise UsageError(
+                f"{path}: expected values separated by commas, got {sign!r} in every line; write it with commas"
+            )
+    return Rows(path.name, join([table]))
 
 
 def _lines(path: Path, now_us: int) -> Iterator[Found]:

@@ -147,6 +147,10 @@ def test_lines_that_cannot_be_read_are_counted_and_left_out(root: Path, capsys: 
         ),
         (["new", "noise", "--from", "a.xls"], "a.xls: expected .csv, .jsonl"),
         (["new", "noise", "--from", "empty.csv"], "empty.csv: expected a header line, got an empty file"),
+        (
+            ["new", "noise", "--from", "semi.csv"],
+            "semi.csv: expected values separated by commas, got ';' in every line",
+        ),
         (["new", "noise", "--from", "array.json"], "expected JSON lines, a record each, got an array"),
         (["new", "noise", "--from", "a.parquet"], "a.parquet: expected a Parquet file"),
         (["new", "noise", "--from", "a.csv", "--out", "nowhere/a.yaml"], "expected a folder nowhere, got none"),
@@ -156,7 +160,13 @@ def test_lines_that_cannot_be_read_are_counted_and_left_out(root: Path, capsys: 
 )
 def test_a_wrong_request_exits_2(root: Path, capsys: pytest.CaptureFixture[str], argv: list[str], says: str) -> None:
     write(root / "a.csv", readings())
-    for name, text in (("a.xls", ""), ("empty.csv", ""), ("array.json", "[1]"), ("a.parquet", "PAR")):
+    for name, text in (
+        ("semi.csv", "a;b\n1;2\n"),
+        ("a.xls", ""),
+        ("empty.csv", ""),
+        ("array.json", "[1]"),
+        ("a.parquet", "PAR"),
+    ):
         (root / name).write_text(text)
     (root / "bad.yaml").write_text(NOISE.replace("max: 200", "maks: 200"))
     _, err = told(capsys, *argv, status=2)

@@ -256,3 +256,28 @@ def test_the_text_is_what_a_person_would_have_written() -> None:
         "event_time: {field: at, zone: UTC}  # every time names its own zone",
         "dedupe: by_id  # a second record of an id is a copy, and counts never, however late",
     ]
+
+
+def test_a_long_list_of_values_has_lines_of_its_own() -> None:
+    kinds = [f"a rather long name of kind number {i}" for i in range(5)]
+    made = of_lines(*({"kind": kinds[i % 5], "db": i} for i in range(200)))
+    assert made.declaration.topics[0].fields["kind"].values == tuple(kinds)
+    assert "  kind:\n    type: string\n    values: [a rather" in made.text
+
+
+def test_groups_of_one_are_said_to_be_no_groups_and_have_no_alerts() -> None:
+    made = of_lines(*({"name": f"x{i}", "db": i / 2} for i in range(40)))
+    assert made.declaration.views[0].by == ("name",)
+    assert made.declaration.alerts == ()
+    assert "by: [name]  # no column names few kinds" in made.text
+
+
+def test_kinds_are_liked_better_than_flags_and_flags_than_names() -> None:
+    def by(**more: list[str]) -> str:
+        rows = [{name: values[i % len(values)] for name, values in more.items()} | {"db": i} for i in range(90)]
+        return of_lines(*rows).declaration.views[0].by[0]
+
+    names = [f"x{i}" for i in range(90)]
+    assert by(name=names, flag=["Y", "N"], room=["a", "b", "c"]) == "room"
+    assert by(name=names, flag=["Y", "N"]) == "flag"
+    assert by(name=names, same=["a"], several=names[:60]) == "several"
