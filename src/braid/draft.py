@@ -29,6 +29,7 @@ LIKED = 8
 LINE = 120  # columns of a line, but where a comment goes on
 WIDEST = 24  # of the names that are set in a column
 MOST_MEASURES = 4
+FLAGS = 3  # different numbers, at most, that say yes or no rather than how much
 MOST_TRIED = 8  # columns among which an id of several is looked for
 ENOUGH = 30  # samples below which nothing is called sure
 _WINDOWS = {"1 minute": 60, "10 minutes": 600, "1 hour": 3600, "1 day": 86400}  # seconds
@@ -178,7 +179,7 @@ def _event_time(fields: Sequence[Column], samples: Sequence[Sample]) -> tuple[Co
         best = min(fit, key=lambda c: _rank(c.name))
         others = ", ".join(c.name for c in times if c is not best)
         zone = (
-            "some of the times name no zone: put in the one they were written in, such as Europe/Paris"
+            "times without a zone are read as of this one: put in the one they were written in, such as Europe/Paris"
             if best.naive
             else "every time names its own zone"
         )
@@ -285,10 +286,9 @@ def _as_text(column: Column, samples: Sequence[Sample]) -> Column:
 def _measures(fields: Sequence[Column], identity: Identity) -> list[tuple[list[Column], tuple[str, ...]]]:
     """Return what may be measured and how, the best first: numbers, or at least how many different texts there are."""
     numbers = [c for c in fields if c.field.numeric]
-    worth = [
-        c for c in numbers if c.name not in identity.names and not _ID.search(c.name) and not _PLACE.search(c.name)
-    ]
-    worth.sort(key=lambda c: c.field.type != "decimal")
+    worth = [c for c in numbers if identity.names != (c.name,) and not _ID.search(c.name) and not _PLACE.search(c.name)]
+    worth = [c for c in worth if c.distinct > FLAGS] or worth
+    worth.sort(key=lambda c: (c.field.type != "decimal", c.field.optional))
     words = sorted((c for c in fields if c.field.type == "string"), key=lambda c: c.name not in identity.names)
     tries = [(worth, _NUMBERS), (numbers, _NUMBERS), (words, ("distinct",))]
     return [(some, stats) for some, stats in tries if some]

@@ -5,6 +5,8 @@ import gzip
 import json
 import os
 import random
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,18 @@ def test_a_declaration_of_another_name_than_its_file_is_refused(
     noise.rename(noise.with_name("loud.yaml"))
     _, err = told(capsys, "check", "loud", status=2)
     assert err == "braid: datasets/loud.yaml: $.dataset: expected 'loud' like the file, got 'noise'\n"
+
+
+def test_the_walk_through_of_contributing_is_true(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    blocks = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    (table,) = (block for _, kind, block in blocks if not kind and block.startswith("sensor,"))
+    (declared,) = (textwrap.dedent(block) for _, kind, block in blocks if kind == "yaml")
+    (root / "readings.csv").write_text(table)
+    told(capsys, "new", "noise", "--from", "readings.csv")
+    (root / "datasets" / "noise.yaml").write_text(declared)
+    out, _ = told(capsys, "check", "noise", "--from", "readings.csv")
+    assert out.startswith("readings.csv: 1 records: 1 good")
 
 
 # ---- a topic -------------------------------------------------------------------------------------------------------

@@ -281,3 +281,14 @@ def test_kinds_are_liked_better_than_flags_and_flags_than_names() -> None:
     assert by(name=names, flag=["Y", "N"], room=["a", "b", "c"]) == "room"
     assert by(name=names, flag=["Y", "N"]) == "flag"
     assert by(name=names, same=["a"], several=names[:60]) == "several"
+
+
+def test_what_says_how_much_is_measured_before_what_says_yes_or_no_or_is_not_always_there() -> None:
+    rows = [
+        {"room": "ab"[i % 2], "on": i % 2, "votes": i % 7, "tip": i / 4 if i % 3 else None, "fare": i / 2}
+        for i in range(60)
+    ]
+    made = of_lines(*rows)
+    assert [m.name for m in made.declaration.views[0].measures] == ["fare", "tip", "votes"]
+    (switches,) = of_lines(*({"room": row["room"], "on": row["on"]} for row in rows)).declaration.views[0].measures
+    assert switches.name == "on"
