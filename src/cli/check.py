@@ -30,7 +30,7 @@ def check(
     source: Annotated[
         str,
         typer.Option(
-            "--from", help="Records: .csv, .jsonl, .parquet, a folder of CSV files, or a Kafka topic. [data/NAME]"
+            "--from", help="Records: .csv, .jsonl, .parquet, a folder of CSV files, or a Kafka topic (data/NAME)."
         ),
     ] = "",
     topic: Annotated[

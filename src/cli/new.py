@@ -30,7 +30,7 @@ def new(
         typer.Option("--from", help="Samples: .csv, .jsonl or .parquet, a folder of CSV files, or a Kafka topic."),
     ],
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many records to look at.")] = SAMPLES,
-    out: Annotated[str, typer.Option("--out", help="Where to write it; - for stdout. [datasets/NAME.yaml]")] = "",
+    out: Annotated[str, typer.Option("--out", help="Where to write it; - for stdout (datasets/NAME.yaml).")] = "",
     force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
 ) -> None:
     """Draft a dataset's declaration from samples: types, id, event time, views, alerts. Says what it guessed."""
