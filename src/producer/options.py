@@ -24,8 +24,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d|)")
 TIMES = """\
 Event times. Row number p (from 0, counted on through the passes of --loop) has the time START + p · EVERY. So the same
 arguments make the same ids on any day, and sending them again adds nothing to any answer. No event is sent before its
-own time: rows whose time lies ahead wait for it, and a START in the future is refused. Rows whose files hold their time
-keep it, and START and EVERY are not asked.
+own time: rows whose time lies ahead wait for it, and a START in the future is refused.
   START is a time (2026-01-01T00:00:00Z, the default), `now`, or `now-6h`; the last two are fixed when the run begins,
   kept in the journal, and taken from there by --resume.
   EVERY is 10s by default; after --start now it is the delay, so that events carry the time at which they are sent.
@@ -169,9 +168,7 @@ def parse(argv: list[str] | None, dataset: str) -> Options:
     parser.add_argument("--every", type=_duration, metavar="T", help="event time between two rows")
     parser.add_argument("--topic", help="another topic than the declared one")
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="the broker (that of `braid up`)")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the CSV files, or one such file (data/DATASET)"
-    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the CSV files, or a file (data/DATASET)")
     parser.add_argument("--json", action="store_true", dest="as_json", help="the summary as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
     given = parser.parse_args(argv)

@@ -26,7 +26,6 @@ class Plan:
     ----------
     rules : the declared topic whose rules hold, also when `topic` is another name
     digest : sha256 over the rows
-    now_us : when the run begins, microseconds UTC
     """
 
     dataset: str
@@ -37,13 +36,10 @@ class Plan:
     timeline: Timeline
     first: int
     end: int | None
-    now_us: int
 
     def events(self, refused: Callable[[Refusal], None]) -> Iterator[Outgoing]:
         """Yield what is to be sent; `refused` hears of each row that the rules do not let through."""
-        return events(
-            self.rules, self.data, self.timeline, first=self.first, end=self.end, refused=refused, append_us=self.now_us
-        )  # fmt: skip
+        return events(self.rules, self.data, self.timeline, first=self.first, end=self.end, refused=refused)
 
     def entry(self, position: int) -> Entry:
         """Return the journal's entry at a position."""
@@ -85,7 +81,7 @@ def plan(options: Options, settings: Settings, journal: Journal, now_us: int) ->
     digest = data.digest
     found = journal.read() if options.resume else None
     timeline, first = resumed(found, options, digest, journal.path) if found else (options.timeline(now_us), 0)
-    return Plan(options.dataset, rules, topic, data, digest, timeline, first, options.end(len(data.rows)), now_us)
+    return Plan(options.dataset, rules, topic, data, digest, timeline, first, options.end(len(data.rows)))
 
 
 def declared(folder: Path, dataset: str) -> Declaration:

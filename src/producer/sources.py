@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias
 import orjson
 
 from braid.declaration import Field, Topic
-from braid.grammar import END_US, MAX_BYTES, TOO_LONG
+from braid.grammar import MAX_BYTES, TOO_LONG
 from braid.instants import iso
 from braid.records import DeadLetter, parse
 from producer.tables import DataError, Joined, Refusal, Row
@@ -63,24 +63,17 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """An accepted row: everything of its events but the time. `made` is the field that the timeline fills, if any.
-
-    Attributes
-    ----------
-    own_us : the time that the row has of its own; None where the timeline says it
-    """
+    """An accepted row: everything of its events but the time. `made` is the field that the timeline fills, if any."""
 
     key: tuple[bytes, ...]
     value: tuple[bytes, ...]
     fields: Mapping[str, Value]
     made: str | None
-    own_us: int | None = None
 
     def outgoing(self, position: int, event_us: int) -> Outgoing:
-        """Return the event at a position and, where the row has none of its own, at a time."""
-        at_us = event_us if self.own_us is None else self.own_us
-        text = iso(at_us).encode()
-        return Outgoing(position, at_us, text.join(self.key), text.join(self.value), self)
+        """Return the event at a position and time."""
+        text = iso(event_us).encode()
+        return Outgoing(position, event_us, text.join(self.key), text.join(self.value), self)
 
 
 def made_field(topic: Topic, data: Joined) -> str | None:
@@ -111,7 +104,6 @@ def events(
     first: int = 0,
     end: int | None = None,
     refused: Callable[[Refusal], None] = lambda _: None,
-    append_us: int = END_US,
 ) -> Iterator[Outgoing]:
     """Yield the events of the positions first <= p < end, in order; the rows begin anew with every pass.
 
@@ -122,7 +114,6 @@ def events(
     timeline : Timeline, the event time by position
     first, end : int, positions; no end: for ever
     refused : called once for each row that the declaration's rules refuse, with file, line, column and reason
-    append_us : when the events are sent, so that a time of the files that lies later than the layers take is refused
 
     Raises
     ------
@@ -140,25 +131,22 @@ def events(
         if number in templates:
             template = templates[number]
         else:
-            found = template_of(topic, data, number, made, event_us, append_us)
+            found = template_of(topic, data, number, made, event_us)
             template = found if isinstance(found, Template) else None
             if isinstance(found, Refusal):
                 refused(found)
             if again:  # only a row that comes round again is worth the memory
                 templates[number] = template
         if template is not None:
-            yield template.outgoing(position, min(event_us, append_us) if topic.event_time.field is None else event_us)
+            yield template.outgoing(position, event_us)
 
 
-def template_of(
-    topic: Topic, data: Joined, number: int, made: str | None, event_us: int, append_us: int
-) -> Template | Refusal:
+def template_of(topic: Topic, data: Joined, number: int, made: str | None, event_us: int) -> Template | Refusal:
     """Return row `number` as a template, or why it is not sent."""
     row = data.rows[number]
     if isinstance(row, Refusal):
         return row
-    # a made time is never sent before it has come; the files' own is no business of the timeline
-    parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us if made else append_us)
+    parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us)
     if isinstance(parsed, DeadLetter):
         return _refusal(parsed.reason, row, data)
     fields = {n: _value(f, parsed.values.get(n)) for n, f in topic.fields.items() if parsed.values.get(n) is not None}
@@ -169,8 +157,7 @@ def template_of(
         return _refusal(TOO_LONG, row, data)
     if made:
         fields[made] = None  # its place; every event fills in its own time
-    own_us = None if made or topic.event_time.field is None else parsed.event_us
-    return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made, own_us)
+    return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made)
 
 
 def _raw(topic: Topic, row: Row, made: str | None, event_us: int) -> bytes:

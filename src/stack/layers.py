@@ -25,7 +25,7 @@ def layers(settings: Settings, datasets: Sequence[str]) -> list[Program]:
     """
     streams = [_speed(settings, name) for name in datasets]
     schedules = [_batch(settings, name) for name in datasets]
-    return [*streams, _api(settings, datasets), *schedules]
+    return [*streams, _api(settings), *schedules]
 
 
 def _python(settings: Settings, file: str, *arguments: str) -> tuple[str, ...]:
@@ -64,12 +64,11 @@ def _batch(settings: Settings, dataset: str) -> Program:
     )
 
 
-def _api(settings: Settings, datasets: Sequence[str]) -> Program:
+def _api(settings: Settings) -> Program:
     return Program(
         name="api",
         argv=_python(settings, "serving/app.py"),
-        # nobody reads the names: with another one it is another program, which `up` starts anew, to serve that one too
-        env={**_env(settings), "DATASETS": ",".join(datasets)},
+        env=_env(settings),
         ports={"api": settings.ports.api, "dashboard": settings.ports.dashboard},
         order=_API_ORDER,
         ready=partial(_answers, settings),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braid.declaration import EventTime, Topic, load, parse
-from braid.instants import instant_us, iso
+from braid.declaration import Topic, load, parse
 from braid.records import Event
 from braid.records import parse as read
 from producer.sources import Outgoing, Timeline, events, ids_repeat, made_field
@@ -159,29 +157,6 @@ def test_rows_with_a_time_of_their_own_keep_it() -> None:
     assert sent[0].value == b'{"trip_id":"a\\"b","pickup":"2022-11-06T05:30:00Z","fare":7.50,"riders":2}'
     assert (made_field(TRIPS, found), ids_repeat(TRIPS, None)) == (None, True)
     assert (made_field(LANDCOVER, DATA), ids_repeat(LANDCOVER, "timestamp")) == ("timestamp", False)
-
-
-def test_rows_with_a_time_of_their_own_are_judged_by_when_they_are_sent_and_not_by_the_timeline() -> None:
-    row = {"trip_id": "a", "pickup": "2026-03-01T10:00:00Z", "fare": "7.5", "riders": "", "note": ""}
-    assert iso(JANUARY.start_us) < row["pickup"]
-    (sent,), refused = taken(TRIPS, data(row), end=1)
-    assert (iso(sent.event_us), refused) == (row["pickup"], [])
-    now_us = instant_us("2026-02-01T00:00:00Z")
-    sent, refused = taken(TRIPS, data(row), end=1, append_us=now_us)
-    assert (sent, refused) == (
-        [],
-        [
-            "trips.csv line 2, column pickup: later than 5 minutes after the append time; "
-            "the file has '2026-03-01T10:00:00Z'"
-        ],
-    )
-
-
-def test_rows_without_a_time_never_wait_for_one() -> None:
-    by_append = replace(TRIPS, event_time=EventTime(None))
-    row = {"trip_id": "a", "pickup": "2026-03-01T10:00:00Z", "fare": "7.5", "riders": "", "note": ""}
-    (sent,), _ = taken(by_append, data(row), end=1, append_us=5)
-    assert sent.event_us == 5
 
 
 def test_a_missing_column_is_named_before_anything_is_sent() -> None:
