@@ -36,6 +36,7 @@ _WINDOWS = {"1 minute": 60, "10 minutes": 600, "1 hour": 3600, "1 day": 86400}  
 _PER_WINDOW = 5  # records of a key that make a window worth drawing
 _NUMBERS = ("mean", "stddev", "min", "max")
 _ID = re.compile(r"(?:^|_)(?:id|uuid|guid|key)$")
+_CODE = re.compile(r"(?:^|_)(?:id|code|type|kind|class|category|zone|status|level)$")  # a number that only names
 _PLACE = re.compile(r"(?:^|_)(?:lat|lon|lng|latitude|longitude)$")
 _WHEN = ("timestamp", "event", "occurred", "time", "datetime", "ts", "at", "when", "created", "date")  # the best first
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
@@ -106,7 +107,7 @@ def draft(dataset: str, topic: str, samples: Sequence[Sample], source: str, *, t
     passed: dict[str, PassedOver] = {}
     while True:
         found = [passed.get(c.name, c) for c in columns(samples, typed=typed)]
-        made = _parsed(dataset, topic, samples, source, found, typed=typed)
+        made = _parsed(dataset, topic, samples, source, found)
         refused = _refused(made.declaration.topics[0], samples)
         if not refused:
             return made
@@ -128,11 +129,11 @@ def _refused(topic: Topic, samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def _parsed(
-    dataset: str, topic: str, samples: Sequence[Sample], source: str, found: Sequence[Column | PassedOver], *, typed: bool
+    dataset: str, topic: str, samples: Sequence[Sample], source: str, found: Sequence[Column | PassedOver]
 ) -> Draft:  # fmt: skip
     """Return the first of the sensible choices that is a declaration: what a key or a measure may be is its rule, not ours."""
     refusal: DeclarationError | None = None
-    for choice in _choices(dataset, topic, samples, source, found, typed=typed):
+    for choice in _choices(dataset, topic, samples, source, found):
         text = text_of(choice)
         try:
             return Draft(text, parse(text, f"datasets/{dataset}.yaml"), tuple(_told(choice)))
@@ -140,7 +141,7 @@ def _parsed(
             refusal = refusal or error
     fields = ", ".join(f"{c.name} ({c.field.type})" for c in found if isinstance(c, Column)) or "none"
     raise UsageError(
-        f"{source}: expected a column of text that every record has, to group by, and one of numbers, to measure; "
+        f"{source}: expected a column of text or whole numbers that every record has, to group by, and one to measure; "
         f"got {fields}" + (f"; {refusal}" if refusal else "")
     )
 
@@ -149,7 +150,7 @@ def _parsed(
 
 
 def _choices(
-    dataset: str, topic: str, samples: Sequence[Sample], source: str, found: Sequence[Column | PassedOver], *, typed: bool
+    dataset: str, topic: str, samples: Sequence[Sample], source: str, found: Sequence[Column | PassedOver]
 ) -> Iterator[Choice]:  # fmt: skip
     """Yield what a draft may be made of, the most sensible first."""
     fields = tuple(c for c in found if isinstance(c, Column))
@@ -158,15 +159,14 @@ def _choices(
         return
     time, time_why = _event_time(fields, samples)
     identity = _identity(fields, time, samples)
-    for by, (measures, stats) in product(_keys(fields, identity, samples, typed=typed), _measures(fields, identity)):
-        kept = tuple(by if c.name == by.name else c for c in fields)
+    for by, (measures, stats) in product(_keys(fields, identity, len(samples)), _measures(fields, identity)):
         apart = tuple(m for m in measures if m.name != by.name and not _clash(m, stats, by))[:MOST_MEASURES]
         if apart:
             few = _few(by, len(samples))
             why = "" if few else "no column names few kinds, each seen again: choose what to tell apart"
             alert = apart[0] if few and stats == _NUMBERS else None  # of a key seen once there is no history
             yield Choice(
-                dataset, topic, source, len(samples), kept, passed, identity, time, time_why, by, why,
+                dataset, topic, source, len(samples), fields, passed, identity, time, time_why, by, why,
                 _window(time, by, len(samples)), apart, stats, alert,
             )  # fmt: skip
 
@@ -255,32 +255,22 @@ def _ids(fields: Sequence[Column], time: Column | None, samples: int) -> Iterato
     yield tuple(always)
 
 
-def _keys(fields: Sequence[Column], identity: Identity, samples: Sequence[Sample], *, typed: bool) -> list[Column]:
+def _keys(fields: Sequence[Column], identity: Identity, samples: int) -> list[Column]:
     """Return the columns that views may be grouped by, the best first: few different values, each seen several times."""
-    able = [c for c in fields if c.always]
-    words = [c for c in able if c.field.type == "string"]
-    codes = [c for c in able if c.field.type == "integer" and (identity.names != (c.name,) or not words)]
-    if not typed:  # in a file everything is text: a code may be sent as one
-        codes = [_as_text(c, samples) for c in codes if all(s.cells[c.name] != "-0" for s in samples)]
+    able = [c for c in fields if c.always and c.field.type in {"string", "integer"}]
 
-    def taste(column: Column) -> tuple[bool, bool, bool, bool, float]:
-        flag = column.distinct == 2
+    def taste(column: Column) -> tuple[bool, bool, bool, bool, bool, float]:
+        flag, number = column.distinct == 2, column.field.type == "integer"
+        how_much = number and not _CODE.search(column.name)
         single = column.name in identity.names or bool(_ID.search(column.name))  # of one thing, not of a kind of things
-        far = abs(math.log(column.distinct / LIKED))
-        return (not _few(column, len(samples)), flag, column in codes, single, far)
+        return (not _few(column, samples), how_much, flag, number, single, abs(math.log(column.distinct / LIKED)))
 
-    return sorted([*words, *codes], key=taste)
+    return sorted(able, key=taste)
 
 
 def _few(column: Column, samples: int) -> bool:
     """Whether a column names few kinds, each of them seen several times."""
     return 1 < column.distinct <= MOST_KEYS and samples >= 3 * column.distinct
-
-
-def _as_text(column: Column, samples: Sequence[Sample]) -> Column:
-    texts = tuple(str(sample.cells[column.name]) for sample in samples)
-    note = f"digits, sent as text: {column.distinct:,} different ones name groups"
-    return Column(Field(column.name, "string", max_length=32), texts, note=note)
 
 
 def _measures(fields: Sequence[Column], identity: Identity) -> list[tuple[list[Column], tuple[str, ...]]]:

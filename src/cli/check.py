@@ -42,27 +42,52 @@ def check(
     """Read a declaration and try it on records: good, copies, dead letters by reason, what views hold. Exits 1 on any dead."""
     from braid.adapters.clock import SystemClock
     from braid.adapters.environment import load
+    from braid.dryrun import DryRun
     from cli.samples import opened
 
-    settings = load()
+    settings, now_us = load(), SystemClock().now_us()
     declared = declaration(settings, name)
-    where = source or str(settings.root / "data" / declared.dataset)
-    if not source and not Path(where).is_dir():
+    places = _places(settings, declared, topic, source)
+    if not places:
         _say_read(declared, as_json)
         return
-    now_us = SystemClock().now_us()
-    found = opened(settings, where, limit, now_us)
-    rules = _rules(declared, topic, found)
-    _say_unsent(rules, found)
-    done = run(declared, rules, found, now_us)
+    done, labels = DryRun(declared), []
+    for place, known in places:
+        found = opened(settings, place, limit, now_us)
+        rules = known or _rules(declared, found)
+        labels.append(found.label)
+        _say_unsent(rules, found)
+        before = done.records
+        run(done, rules, found, now_us)
+        if done.records - before == limit:
+            progress(f"{found.label}: stopped after {limit:,} records; --limit takes more")
     if as_json:
-        show_json(facts(done, found.label, rules.name))
+        show_json(facts(done, labels))
     else:
-        _show(done, found.label)
-    if done.records == limit:
-        progress(f"stopped after {limit:,} records; --limit takes more")
+        _show(done, labels)
     if done.dead:
         raise typer.Exit(1)
+
+
+def _places(settings: "Settings", declared: "Declaration", topic: str, source: str) -> "list[tuple[str, Topic | None]]":
+    """Return where to read what: a folder is looked through as the producer looks through data/NAME."""
+    from producer.plan import folder_of
+
+    known = {one.name: one for one in declared.topics}
+    if topic and topic not in known:
+        raise UsageError(f"check: expected --topic, one of {', '.join(known)}, got {topic!r}")
+    if source and not Path(source).is_dir():
+        return [(source, known.get(topic))]
+    own = Path(source) if source else settings.root / "data" / declared.dataset
+    found: list[tuple[str, Topic | None]] = []
+    for rules in [known[topic]] if topic else declared.topics:
+        folder = folder_of(own, rules)
+        if not folder.is_dir() or (folder == own and len(known) > 1 and not topic):
+            continue  # of several topics, each has a folder of its own, or --topic says whose files these are
+        found.append((str(folder), rules))
+    if source and not found:
+        raise UsageError(f"check: {source}: expected folders of the names {', '.join(known)}, or --topic, got neither")
+    return found
 
 
 def declaration(settings: "Settings", name: str) -> "Declaration":
@@ -91,23 +116,22 @@ def declaration(settings: "Settings", name: str) -> "Declaration":
 def _say_read(declared: "Declaration", as_json: bool) -> None:
     """Say that a declaration is one; without records there is no more to say."""
     if as_json:
-        show_json({"dataset": declared.dataset, "source": None, "records": 0})
+        show_json({"dataset": declared.dataset, "sources": [], "records": 0})
     else:
         topics, views = (", ".join(one.name for one in some) for some in (declared.topics, declared.views))
         show(f"{declared.dataset}: a declaration of topic {topics} and views {views}")
     progress(f"tried on no record: there is no data/{declared.dataset}; name some with --from FILE or TOPIC")
 
 
-def _rules(declared: "Declaration", topic: str, found: "Rows | Records") -> "Topic":
+def _rules(declared: "Declaration", found: "Rows | Records") -> "Topic":
+    """Return the topic whose rules hold for records of which nobody said it."""
     from cli.samples import Records
 
     known = {one.name: one for one in declared.topics}
-    wanted = topic or (found.topic if isinstance(found, Records) and found.topic in known else "")
-    if wanted in known:
-        return known[wanted]
-    if wanted or len(known) > 1:
-        raise UsageError(f"check: expected --topic, one of {', '.join(known)}, got {wanted or 'none'}")
-    return declared.topics[0]
+    name = found.topic if isinstance(found, Records) and found.topic else ""
+    if name not in known and len(known) > 1:
+        raise UsageError(f"check: expected --topic, one of {', '.join(known)}, got none")
+    return known.get(name) or declared.topics[0]
 
 
 def _say_unsent(topic: "Topic", source: "Rows | Records") -> None:
@@ -123,19 +147,16 @@ def _say_unsent(topic: "Topic", source: "Rows | Records") -> None:
         progress(f"not sent: {line}")
 
 
-def run(declared: "Declaration", topic: "Topic", source: "Rows | Records", now_us: int) -> "DryRun":
-    """Try records on a declaration: rows of a table as the producer would send them, records as they are."""
-    from braid.dryrun import DryRun
+def run(done: "DryRun", topic: "Topic", source: "Rows | Records", now_us: int) -> None:
+    """Try records: rows of a table as the producer would send them, others as they are."""
     from cli.samples import Rows
 
-    done = DryRun(declared)
     if isinstance(source, Rows):
         _rows(done, topic, source, now_us)
-        return done
+        return
     for one in source.records:
         done.take(topic, one.place, one.raw, one.append_us)
         _count(done)
-    return done
 
 
 def _count(done: "DryRun") -> None:
@@ -146,7 +167,7 @@ def _count(done: "DryRun") -> None:
 def _rows(done: "DryRun", topic: "Topic", source: "Rows", now_us: int) -> None:
     """Try rows: what the producer refuses to send counts as dead, for sent by anybody else it would be."""
     from producer.options import DEFAULT_EVERY_US, DEFAULT_START_US
-    from producer.sources import THE_FILE_HAS, Timeline, events
+    from producer.sources import THE_FILE_HAS, Timeline, events, made_field
     from producer.tables import Refusal
 
     def refused(one: "Refusal") -> None:
@@ -154,20 +175,21 @@ def _rows(done: "DryRun", topic: "Topic", source: "Rows", now_us: int) -> None:
         done.refuse(f"{one.file}:{one.line}", f"$.{one.column}: {reason}" if one.column else reason, cell)
         _count(done)
 
-    data, timeline = source.data, Timeline(DEFAULT_START_US, DEFAULT_EVERY_US)
-    for event in events(topic, data, timeline, end=len(data.rows), refused=refused, append_us=now_us):
+    data = source.data
+    made = made_field(topic, data)
+    timeline = Timeline(DEFAULT_START_US, DEFAULT_EVERY_US) if made else Timeline(now_us, 0)
+    for event in events(topic, data, timeline, end=len(data.rows), refused=refused):
         row = data.rows[event.position]
         file, line = ("", 0) if isinstance(row, Refusal) else next(iter(row.lines.items()))
         done.take(topic, f"{file}:{line}", event.value, max(now_us, event.event_us))
         _count(done)
 
 
-def facts(done: "DryRun", label: str, topic: str) -> dict[str, Any]:
+def facts(done: "DryRun", labels: list[str]) -> dict[str, Any]:
     """Return what became of the records, as JSON holds it."""
     return {
         "dataset": done.declaration.dataset,
-        "source": label,
-        "topic": topic,
+        "sources": labels,
         "records": done.records,
         "good": done.good,
         "copies": done.copies,
@@ -177,8 +199,10 @@ def facts(done: "DryRun", label: str, topic: str) -> dict[str, Any]:
     }
 
 
-def _show(done: "DryRun", label: str) -> None:
-    show(f"{label}: {done.records:,} records: {done.good:,} good, {done.copies:,} copies, {done.dead:,} dead letters")
+def _show(done: "DryRun", labels: list[str]) -> None:
+    show(
+        f"{', '.join(labels)}: {done.records:,} records: {done.good:,} good, {done.copies:,} copies, {done.dead:,} dead letters"
+    )
     if done.dead:
         rows = [[r.reason, f"{r.count:,}", r.place, _preview(r.sample)] for r in done.reasons()]
         show_table("would be set aside", ["reason", "records", "the first", "what it holds"], rows)

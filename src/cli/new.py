@@ -74,11 +74,12 @@ def _write(out: str, path: Path, text: str) -> None:
 
 
 def _say_checked(made: "Draft", found: "Rows | Records", records: "list[Found]", now_us: int) -> None:
+    from braid.dryrun import DryRun
     from cli.check import run
     from cli.samples import Records
 
-    same = found if not records else Records(found.label, iter(records))
-    done = run(made.declaration, made.declaration.topics[0], same, now_us)
+    done = DryRun(made.declaration)
+    run(done, made.declaration.topics[0], Records(found.label, iter(records)) if records else found, now_us)
     progress(f"of these samples {done.good:,} are good, {done.copies:,} copies, {done.dead:,} dead letters")
 
 

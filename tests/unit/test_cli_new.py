@@ -198,7 +198,7 @@ def test_a_file_is_judged_line_by_line(noise: Path, root: Path, capsys: pytest.C
     write(root / "a.csv", rows)
     out, _ = told(capsys, "check", "noise", "--from", "a.csv", "--json", status=1)
     assert json.loads(out) == {
-        "dataset": "noise", "source": "a.csv", "topic": "noise-events", "records": 8, "good": 1, "copies": 1, "dead": 6,
+        "dataset": "noise", "sources": ["a.csv"], "records": 8, "good": 1, "copies": 1, "dead": 6,
         "reasons": [
             {"reason": "$.db: expected a decimal, got a string", "count": 2, "place": "a.csv:4", "sample": "'abc'"},
             {"reason": "$.at: later than 5 minutes after the append time", "count": 1, "place": "a.csv:8", "sample": "'2126-03-01T10:00:00Z'"},
@@ -239,6 +239,48 @@ def test_a_limit_says_that_it_stopped(noise: Path, root: Path, capsys: pytest.Ca
     out, err = told(capsys, "check", "noise", "--from", "a.csv", "--limit", "3")
     assert out.startswith("a.csv: 3 records: 3 good")
     assert "stopped after 3 records" in err
+
+
+FORUM = """\
+dataset: forum
+topics:
+  forum.posts:
+    event_id: [post]
+    event_time: append
+    fields: {post: {type: string}, board: {type: string}, score: {type: integer}}
+  forum.votes:
+    event_id: [vote]
+    event_time: append
+    fields: {vote: {type: string}, board: {type: string}, score: {type: integer, min: 0}}
+views:
+  by_board: {by: [board], window: all, where: "score < 5", measures: {score: {of: score, stats: [mean]}}}
+  votes:    {topics: [forum.votes], by: [board], window: all, measures: {score: {of: score, stats: [mean]}}}
+"""
+
+
+def test_several_topics_have_a_folder_each(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "datasets" / "forum.yaml").write_text(FORUM)
+    for topic, name in (("forum.posts", "post"), ("forum.votes", "vote")):
+        (root / "data" / "forum" / topic).mkdir(parents=True)
+        rows = [{name: str(i), "board": "ab"[i % 2], "score": str(i - 1)} for i in range(10)]
+        write(root / "data" / "forum" / topic / "a.csv", rows)
+    out, _ = told(capsys, "check", "forum", "--json", status=1)
+    assert json.loads(out) | {"reasons": 1} == {
+        "dataset": "forum", "sources": ["forum.posts/", "forum.votes/"], "records": 20, "good": 19, "copies": 0, "dead": 1, "reasons": 1,
+        "views": [
+            {"view": "by_board", "keys": 2, "windows": 1, "rows": 2, "events": 11},
+            {"view": "votes", "keys": 2, "windows": 1, "rows": 2, "events": 9},
+        ],
+    }  # fmt: skip
+    out, _ = told(capsys, "check", "forum", "--topic", "forum.posts", "--json")
+    assert json.loads(out)["good"] == 10
+    path = str(root / "data" / "forum" / "forum.votes" / "a.csv")
+    _, err = told(capsys, "check", "forum", "--from", path, status=2)
+    assert err == "braid: check: expected --topic, one of forum.posts, forum.votes, got none\n"
+    told(capsys, "check", "forum", "--from", path, "--topic", "forum.votes", status=1)
+    told(capsys, "check", "forum", "--from", str(root / "data" / "forum"), status=1)
+    _, err = told(capsys, "check", "forum", "--from", "datasets", status=2)
+    assert "expected folders of the names forum.posts, forum.votes, or --topic, got neither" in err
 
 
 def test_a_declaration_of_another_name_than_its_file_is_refused(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from braid import cql, records
 from braid.declaration import _Loader, parse
 from braid.draft import Draft, draft, scalar
+from braid.dryrun import DryRun
 from braid.errors import UsageError
 from braid.records import Event
 from braid.samples import Sample, document
@@ -52,7 +53,8 @@ def holds(made: Draft, source: Rows | Records, some: list[Sample]) -> None:
     topic = made.declaration.topics[0]
     assert parse(made.text).hash == made.declaration.hash
     assert cql.text(made.declaration)
-    done = check.run(made.declaration, topic, source, NOW_US)
+    done = DryRun(made.declaration)
+    check.run(done, topic, source, NOW_US)
     assert done.dead == 0, done.reasons()
     assert done.records == len(some)
     if made.declaration.dedupe == "none":
@@ -225,18 +227,26 @@ def test_times_without_a_zone_ask_for_one() -> None:
     assert "put in the one they were written in" in made.text
 
 
-def test_codes_of_a_csv_file_may_group_as_text(tmp_path: Path) -> None:
-    source = table(tmp_path, [["vendor", "fare"], *([str(i % 2 + 1), f"{i}.50"] for i in range(40))])
-    made, again = drafted(source)
-    assert made.declaration.topics[0].fields["vendor"].type == "string"
+def test_codes_group_when_no_text_does(tmp_path: Path) -> None:
+    source = table(tmp_path, [["vendor", "fare"], *([str(i % 4 + 1), f"{i}.50"] for i in range(40))])
+    made, _ = drafted(source)
+    assert made.declaration.topics[0].fields["vendor"].type == "integer"
     assert made.declaration.views[0].by == ("vendor",)
-    assert check.run(made.declaration, made.declaration.topics[0], again, NOW_US).good == 40
+    assert [m.name for m in made.declaration.views[0].measures] == ["fare"]
+
+
+def test_without_numbers_different_texts_are_counted() -> None:
+    made = of_lines(
+        *({"user_id": f"u{i % 9}", "room": "abc"[i % 3], "at": f"2026-03-01T10:00:{i:02d}Z"} for i in range(50))
+    )
+    (measure,) = made.declaration.views[0].measures
+    assert (measure.name, measure.stats, made.declaration.alerts) == ("user_id", ("distinct",), ())
 
 
 @pytest.mark.parametrize(
     ("documents", "name", "says"),
     [
-        ([{"tags": []}], "things", "expected a column of text that every record has"),
+        ([{"tags": []}], "things", "expected a column of text or whole numbers that every record has"),
         ([], "things", "expected at least one record"),
         ([{"room": "lab", "db": 1}], "Things", "expected a name of lower-case letters"),
     ],
