@@ -162,9 +162,9 @@ def _choices(
     for by, (measures, stats) in product(_keys(fields, identity, len(samples)), _measures(fields, identity)):
         apart = tuple(m for m in measures if m.name != by.name and not _clash(m, stats, by))[:MOST_MEASURES]
         if apart:
-            few = _few(by, len(samples))
-            why = "" if few else "no column names few kinds, each seen again: choose what to tell apart"
-            alert = apart[0] if few and stats == _NUMBERS else None  # of a key seen once there is no history
+            groups = _groups(by, len(samples))
+            why = "" if groups else "no column names kinds that come again and again: choose what to tell apart"
+            alert = apart[0] if groups and stats == _NUMBERS else None  # of a key seen once there is no history
             yield Choice(
                 dataset, topic, source, len(samples), fields, passed, identity, time, time_why, by, why,
                 _window(time, by, len(samples)), apart, stats, alert,
@@ -259,18 +259,21 @@ def _keys(fields: Sequence[Column], identity: Identity, samples: int) -> list[Co
     """Return the columns that views may be grouped by, the best first: few different values, each seen several times."""
     able = [c for c in fields if c.always and c.field.type in {"string", "integer"}]
 
-    def taste(column: Column) -> tuple[bool, bool, bool, bool, bool, float]:
-        flag, number = column.distinct == 2, column.field.type == "integer"
+    def taste(column: Column) -> tuple[bool, bool, bool, bool, bool, bool, float]:
+        unlike = 2 * column.distinct > samples
+        number = column.field.type == "integer"
         how_much = number and not _CODE.search(column.name)
         single = column.name in identity.names or bool(_ID.search(column.name))  # of one thing, not of a kind of things
-        return (not _few(column, samples), how_much, flag, number, single, abs(math.log(column.distinct / LIKED)))
+        few = column.distinct <= MOST_KEYS and _groups(column, samples)
+        far = abs(math.log(column.distinct / LIKED))
+        return (unlike, how_much, not few, column.distinct == 2, number, single, far)
 
     return sorted(able, key=taste)
 
 
-def _few(column: Column, samples: int) -> bool:
-    """Whether a column names few kinds, each of them seen several times."""
-    return 1 < column.distinct <= MOST_KEYS and samples >= 3 * column.distinct
+def _groups(column: Column, samples: int) -> bool:
+    """Whether a column names kinds, each of them seen several times."""
+    return 1 < column.distinct <= samples // 3
 
 
 def _measures(fields: Sequence[Column], identity: Identity) -> list[tuple[list[Column], tuple[str, ...]]]:
@@ -293,9 +296,10 @@ def _window(time: Column | None, by: Column, samples: int) -> str:
     """Return the shortest window that holds some records of each key, as often as they come in the samples."""
     if time is None:
         return "1 minute"
-    instants = [us for us in time.values if isinstance(us, int)]
-    span_s = (max(instants) - min(instants)) / 10**6
-    needed_s = _PER_WINDOW * by.distinct * span_s / samples
+    instants = sorted(us for us in time.values if isinstance(us, int))
+    aside = samples // 20  # a time far from all others says nothing of how often they come
+    span_s = (instants[-1 - aside] - instants[aside]) / 10**6
+    needed_s = _PER_WINDOW * by.distinct * span_s / (samples - 2 * aside)
     return next((name for name, seconds in _WINDOWS.items() if seconds >= needed_s), "1 day")
 
 

@@ -279,18 +279,25 @@ def test_groups_of_one_are_said_to_be_no_groups_and_have_no_alerts() -> None:
     made = of_lines(*({"name": f"x{i}", "db": i / 2} for i in range(40)))
     assert made.declaration.views[0].by == ("name",)
     assert made.declaration.alerts == ()
-    assert "by: [name]  # no column names few kinds" in made.text
+    assert "by: [name]  # no column names kinds that come again" in made.text
 
 
 def test_kinds_are_liked_better_than_flags_and_flags_than_names() -> None:
-    def by(**more: list[str]) -> str:
+    def by(**more: list[Any]) -> str:
         rows = [{name: values[i % len(values)] for name, values in more.items()} | {"db": i} for i in range(90)]
         return of_lines(*rows).declaration.views[0].by[0]
 
     names = [f"x{i}" for i in range(90)]
     assert by(name=names, flag=["Y", "N"], room=["a", "b", "c"]) == "room"
     assert by(name=names, flag=["Y", "N"]) == "flag"
-    assert by(name=names, same=["a"], several=names[:60]) == "several"
+    assert by(name=names, board=[*names[:40], "x0"]) == "board"
+    assert by(name=names, riders=[1, 2, 3]) == "riders"
+    assert by(board=names[:40], riders=[1, 2, 3]) == "board"
+
+
+def test_one_time_far_from_all_others_makes_no_longer_windows() -> None:
+    rows = list(noise())
+    assert of_lines(*rows, {**rows[0], "at": "2009-01-01T00:00:00Z"}).declaration.views[0].window_us == 10 * 60 * 10**6
 
 
 def test_what_says_how_much_is_measured_before_what_says_yes_or_no_or_is_not_always_there() -> None:
