@@ -27,6 +27,7 @@ arguments make the same ids on any day, and sending them again adds nothing to a
 own time: rows whose time lies ahead wait for it, and a START in the future is refused.
   START is a time (2026-01-01T00:00:00Z, the default), `now`, or `now-6h`; the last two are fixed when the run begins,
   kept in the journal, and taken from there by --resume.
+  Rows whose files hold a time keep that; --start and --every say nothing of them.
   EVERY is 10s by default; after --start now it is the delay, so that events carry the time at which they are sent.
 
 Exit status: 0 done, also when rows were refused (each is named on stderr and counted in the summary); 1 Kafka is not

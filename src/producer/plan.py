@@ -91,7 +91,9 @@ def plan(options: Options, settings: Settings, journal: Journal, now_us: int) ->
         raise UsageError(f"--resume: {journal.path} is kept by another run; wait until it ends")
     digest = data.digest
     found = journal.read() if options.resume else None
-    timeline, first = resumed(found, options, digest, journal.path) if found else (options.timeline(now_us), 0)
+    # rows whose files hold their time keep it; none of them has to be waited for
+    fresh = options.timeline(now_us) if made or not rules.event_time.field else Timeline(now_us, 0)
+    timeline, first = resumed(found, options, digest, journal.path) if found else (fresh, 0)
     return Plan(options.dataset, rules, topic, data, digest, timeline, first, options.end(len(data.rows)))
 
 

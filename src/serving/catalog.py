@@ -56,7 +56,7 @@ def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]
                 "unit": fields[m.of].unit,
                 "meaning": fields[m.of].meaning,
             }
-            for m in {m.name: m for m in reversed(view.measures)}.values()
+            for m in {m.name: m for m in view.measures}.values()
         ],
         "columns": [{"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished],
         "values": {c: list(fields[c].values or ()) for c in view.by if c in fields and fields[c].values},

@@ -57,6 +57,6 @@ def remember(settings: Settings, names: Sequence[str]) -> None:
 def _named(settings: Settings) -> Collection[str]:
     try:
         found = json.loads((settings.home / FILE).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # an unusable home is refused, with its reason, by what needs it
         return ()
     return frozenset(map(str, found)) if isinstance(found, list) else ()
