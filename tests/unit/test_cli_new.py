@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from braid import cql
 from braid.adapters import kafka
 from braid.adapters.kafka import Seen
-from braid.declaration import load, load_all
+from braid.declaration import load, load_all, parse
 from braid.errors import StoreUnavailable
 from cli.main import main
 
@@ -301,6 +302,15 @@ def test_the_walk_through_of_contributing_is_true(root: Path, capsys: pytest.Cap
     (root / "datasets" / "noise.yaml").write_text(declared)
     out, _ = told(capsys, "check", "noise", "--from", "readings.csv")
     assert out.startswith("readings.csv: 1 records: 1 good")
+
+
+def test_what_else_a_declaration_may_say_is_one() -> None:
+    (text,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "own_data.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    declared = parse(text)
+    assert [topic.name for topic in declared.topics] == ["rides.done", "rides.asked"]
+    assert cql.text(declared)
 
 
 # ---- a topic -------------------------------------------------------------------------------------------------------
