@@ -23,20 +23,20 @@ def test_every_type_is_written_as_a_record_would(tmp_path: Path) -> None:
         "exact": pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)),
         "at": pa.array([AT, AT], pa.timestamp("ns")),
         "zoned": pa.array([AT, AT], pa.timestamp("ms", "UTC")),
-        "day": pa.array([date(2026, 3, 1), None]),
+        "begun": pa.array([date(2026, 3, 1), None]),
         "flag": pa.array([True, False]),
         "room": pa.array(["lab", None]).dictionary_encode(),
-        "raw": pa.array([b"ab", b"\xff"]),
+        "bits": pa.array([b"ab", b"\xff"]),
         "tags": pa.array([["a"], []]),
     }
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     first, second = rows(tmp_path / "a.parquet")
     assert first == {
         "vendor_id": "7", "fare": "0.1", "tiny": "0.0000001", "exact": "1.50", "at": "2026-03-01T10:00:00.250000",
-        "zoned": AT.replace(tzinfo=UTC).isoformat(), "day": "2026-03-01", "flag": True, "room": "lab", "raw": "ab", "tags": ["a"],
+        "zoned": AT.replace(tzinfo=UTC).isoformat(), "begun": "2026-03-01", "flag": True, "room": "lab", "bits": "ab", "tags": ["a"],
     }  # fmt: skip
     assert {name for name, cell in first.items() if isinstance(cell, Number)} == {"vendor_id", "fare", "tiny", "exact"}
-    assert (second["fare"], second["tiny"], second["raw"]) == (None, "1" + "0" * 22, "\\xff")
+    assert (second["fare"], second["tiny"], second["bits"]) == (None, "1" + "0" * 22, "\\xff")
     assert b'"fare":0.1' in json_of(first)
 
 
