@@ -12,6 +12,8 @@ from braid.errors import BraidError
 
 MODULES = (
     "cli.machine",
+    "cli.new",
+    "cli.check",
     "cli.status",
     "cli.shell",
     "cli.jobs",

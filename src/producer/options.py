@@ -169,7 +169,7 @@ def parse(argv: list[str] | None, dataset: str) -> Options:
     parser.add_argument("--every", type=_duration, metavar="T", help="event time between two rows")
     parser.add_argument("--topic", help="another topic than the declared one")
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="the broker (that of `braid up`)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the CSV files (data/DATASET)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the CSV files, or a file (data/DATASET)")
     parser.add_argument("--json", action="store_true", dest="as_json", help="the summary as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="no progress lines")
     given = parser.parse_args(argv)

@@ -63,9 +63,8 @@ def topic_of(options: Options, settings: Settings) -> tuple[Topic, str]:
     return rules, options.topic or rules.name
 
 
-def folder_of(settings: Settings, dataset: str, topic: Topic) -> Path:
-    """Return where the sample data of a topic lie: data/<dataset>, or there in a folder of the topic's name."""
-    whole = settings.root / "data" / dataset
+def folder_of(whole: Path, topic: Topic) -> Path:
+    """Return where the data of a topic lie: in the dataset's folder, or there in a folder of the topic's name."""
     return own if (own := whole / topic.name).is_dir() else whole
 
 
@@ -84,7 +83,7 @@ def plan(options: Options, settings: Settings, journal: Journal, now_us: int) ->
         Flags, data and journal do not go together; the text says which and how to mend it.
     """
     rules, topic = topic_of(options, settings)
-    data = read_folder(options.data or folder_of(settings, options.dataset, rules))
+    data = read_folder(options.data or folder_of(settings.root / "data" / options.dataset, rules))
     made = made_field(rules, data)
     if options.loop and ids_repeat(rules, made):
         raise UsageError("--loop: expected ids that change with every pass, got rows whose files hold the whole id")

@@ -30,6 +30,7 @@ Value: TypeAlias = str | int | Decimal | None
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLACE = re.compile(r"\$\.([a-z0-9_]+): (.*)", re.DOTALL)
 SHOWN = 60  # characters of a refused cell
+THE_FILE_HAS = "; the file has "  # what follows a reason, where a cell broke it
 _TIME = b"\0"  # where the time goes in a template; JSON text never holds this byte
 
 
@@ -178,7 +179,7 @@ def _refusal(reason: str, row: Row, data: Joined) -> Refusal:
     column = place[1]
     file = data.file_of[column]
     text = row.values[column]
-    shown = f"; the file has {text[:SHOWN]!r}" + ("…" if len(text) > SHOWN else "") if text else ""
+    shown = f"{THE_FILE_HAS}{text[:SHOWN]!r}" + ("…" if len(text) > SHOWN else "") if text else ""
     return Refusal(file, row.lines[file], column, place[2] + shown)
 
 

@@ -7,6 +7,9 @@ class_id) draws `classes.csv` (class_id, class_name) and `ndvi_stats.csv` (image
 Nothing is dropped in silence: a line that cannot be read, repeats an id or finds no partner becomes a `Refusal`, which
 names file, line, column and reason, and the reading goes on. Only a file as a whole (no header, two columns of one
 name) is an error.
+
+A column is the field that its header says: `PULocationID` is `pu_location_id` (braid.names). A header that a declaration
+takes as it is stays so.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from braid.errors import UsageError
+from braid.names import column_name
 
 MAX_TABLE_BYTES = 1 << 30  # of text: a table is held in memory, and a small .gz can hold anything
 
@@ -91,13 +96,15 @@ class Joined:
 
 
 def read_folder(folder: Path) -> Joined:
-    """Read and join every `*.csv` and `*.csv.gz` of a folder.
+    """Read and join every `*.csv` and `*.csv.gz` of a folder; or read one such file.
 
     Raises
     ------
     DataError
         The folder or a file as a whole cannot be used.
     """
+    if folder.is_file():
+        return join([read_table(folder)])
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder of CSV files, got none; name it with --data DIR")
     paths = sorted(p for p in folder.iterdir() if p.name.endswith((".csv", ".csv.gz")))
@@ -112,8 +119,12 @@ def read_folder(folder: Path) -> Joined:
     return join([read_table(path) for path in paths])
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, limit: int | None = None) -> Table:
     """Read one CSV file: UTF-8 with or without BOM, any line ends, quoted values may span lines, `.gz` unpacked.
+
+    Parameters
+    ----------
+    limit : how many lines after the header to read; None: all
 
     Raises
     ------
@@ -123,7 +134,7 @@ def read_table(path: Path) -> Table:
     try:
         with _opened(path) as file:
             lines = _lines(path.name, csv.reader(_bounded(path.name, file), strict=True))
-            return _table(path.name, lines)
+            return _table(path.name, lines if limit is None else islice(lines, limit + 1))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a readable CSV file, got {error}") from error
 
@@ -165,12 +176,13 @@ def _table(name: str, lines: Iterator[Line | Refusal]) -> Table:
     header = next(lines, None)
     if not isinstance(header, Line):
         raise DataError(f"{name}: expected a header line, got {header.reason if header else 'an empty file'}")
-    for column in header.values:
-        if not column.strip() or header.values.count(column) > 1:
+    columns = tuple(map(column_name, header.values))
+    for column in columns:
+        if not column.strip() or columns.count(column) > 1:
             raise DataError(
                 f"{name} line {header.number}: expected columns of different names, got {list(header.values)!a}"
             )
-    return Table(name, header.values, tuple(_checked(name, header.values, line) for line in lines))
+    return Table(name, columns, tuple(_checked(name, columns, line) for line in lines))
 
 
 def _checked(name: str, columns: Sequence[str], line: Line | Refusal) -> Line | Refusal:

@@ -43,7 +43,7 @@ HOMES = {
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/files.py", "braid/adapters/hive.py",
-        "braid/adapters/spark.py", "serving/", "verify/",
+        "braid/adapters/parquet.py", "braid/adapters/spark.py", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),
     "pyhive": ("braid/adapters/hive.py",),

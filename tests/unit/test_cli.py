@@ -21,7 +21,7 @@ from stack import home, jars
 
 COMMANDS = (
     *("setup", "up", "down", "status", "logs", "doctor", "clean", "shell"),
-    *("accept-gap", "dead", "generations", "rollback"),
+    *("accept-gap", "dead", "generations", "rollback", "new", "check"),
 )
 
 
@@ -52,7 +52,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
 def test_help_imports_no_client_and_starts_no_jvm():
     code = (
         "import sys; from cli.main import main; main(['--help']);"
-        "print(sorted({'pyspark', 'kafka', 'cassandra', 'pyhive', 'flask', 'duckdb', 'supervisor'} & set(sys.modules)))"
+        "print(sorted({'pyspark', 'kafka', 'cassandra', 'pyhive', 'flask', 'duckdb', 'supervisor', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

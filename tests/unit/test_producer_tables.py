@@ -182,3 +182,28 @@ def test_a_refusal_can_be_printed_whatever_stood_in_the_file() -> None:
     text = str(Refusal("a.csv", 2, "x", "got 'caf\udce9'"))
     assert text == "a.csv line 2, column x: got 'caf\\udce9'"
     text.encode("utf-8")
+
+
+def test_a_header_names_the_field_that_it_says(tmp_path: Path) -> None:
+    data = read_folder(folder(tmp_path, trips__csv=b"Trip ID,PULocationID,fare\n7,142,9.5\n"))
+    assert values(data) == [{"trip_id": "7", "pu_location_id": "142", "fare": "9.5"}]
+
+
+def test_two_headers_of_one_field_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as raised:
+        read_folder(folder(tmp_path, trips__csv=b"UserID,user_id\n7,8\n"))
+    assert str(raised.value) == "trips.csv line 1: expected columns of different names, got ['UserID', 'user_id']"
+
+
+def test_one_file_is_read_without_its_neighbours(tmp_path: Path) -> None:
+    folder(tmp_path, patches__csv=PATCHES, other__csv=b"what,ever\n1,2\n")
+    data = read_folder(tmp_path / "patches.csv")
+    assert values(data) == [{"patch": "p1", "kind": "7"}, {"patch": "p2", "kind": "9"}, {"patch": "p3", "kind": "7"}]
+
+
+def test_the_first_lines_of_a_file_are_read_alone(tmp_path: Path) -> None:
+    folder(tmp_path, patches__csv=PATCHES + b'p4,"never closed')
+    assert [line.number for line in read_table(tmp_path / "patches.csv", 2).lines if not isinstance(line, Refusal)] == [
+        2,
+        3,
+    ]

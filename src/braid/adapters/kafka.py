@@ -237,6 +237,36 @@ def newest(bootstrap: str, topic: str, limit: int) -> list[Seen]:
     return sorted(found)
 
 
+def newest_span(bootstrap: str, topic: str, limit: int) -> tuple[Offsets, Offsets]:
+    """Return (start, end) of the newest records of a topic, `limit` offsets in all, as evenly from its partitions as they hold.
+
+    Raises
+    ------
+    StoreUnavailable
+        No broker answers, or there is no such topic.
+    """
+    with KafkaLog(bootstrap) as log:
+        begin, end = log.earliest([topic]), log.latest([topic])
+    return evenly(begin, end, limit), end
+
+
+def evenly(begin: Offsets, end: Offsets, limit: int) -> dict[Partition, int]:
+    """Return where to start, per partition, to have `limit` offsets before the ends; what one lacks others give.
+
+    Examples
+    --------
+    >>> evenly({("t", 0): 0, ("t", 1): 5}, {("t", 0): 100, ("t", 1): 7}, 10)
+    {('t', 1): 5, ('t', 0): 92}
+    """
+    start, left = {}, limit
+    held = {partition: stop - begin.get(partition, 0) for partition, stop in end.items()}
+    for i, partition in enumerate(sorted(held, key=lambda p: (held[p], p))):
+        taken = min(held[partition], left // (len(held) - i))
+        start[partition] = end[partition] - taken
+        left -= taken
+    return start
+
+
 def between(bootstrap: str, start: Offsets, end: Offsets) -> Iterator[tuple[str, list[Seen]]]:
     """Yield the committed records of offsets [start, end), as (topic, records of one partition), some at a time.
 
