@@ -79,10 +79,8 @@ def nearest_rank(values: list, percent: int):
 
 
 def test_every_number_of_an_hour_is_the_file_s(live):
-    answer = live.eventually(
-        "all trips counted", lambda: (a := live.view("hourly_stats", TAXI)) and a["meta"]["complete"]
-        and live.status(TAXI)["counts"]["good"] == AFTER and live.view("hourly_stats", TAXI),
-    )  # fmt: skip
+    assert live.caught_up(TAXI)["counts"]["good"] == AFTER
+    answer = live.view("hourly_stats", TAXI)
     assert answer["meta"]["as_of"]["generation"] == 1
     hours = defaultdict(list)
     for trip in trips():
