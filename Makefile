@@ -15,7 +15,7 @@ UV := $(PIP) --require-hashes --no-deps -r <(sed -n '/^uv==/,/\# via/p' requirem
   VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
 TESTS ?=
 
-.PHONY: help setup forecast demo test why faults screenshots guards check down clean cql lock
+.PHONY: help setup forecast demo test why faults screenshots viewers guards check down clean cql lock
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +47,9 @@ faults: setup ## random faults on a stack of its own, every answer checked; SEED
 
 screenshots: $(STAMP) ## the dashboard's pages as they are now, into docs/screenshots/; after `make demo`
 	$(BIN)/python -m tests.browser.screenshots
+
+viewers: $(STAMP) ## 50 viewers of the dashboard for two minutes: no error, memory flat; after `make demo`
+	$(BIN)/python -m tests.browser.viewers
 
 guards: $(STAMP) ## each guard taken out of a copy of the source: its test must fail; STACK=<home of a running stack> for all
 	$(BIN)/python -m tests.guards $(STACK)
