@@ -21,6 +21,7 @@ MODULES = (
     "cli.gaps",
     "cli.generations",
     "cli.dead",
+    "cli.export",
 )
 
 
