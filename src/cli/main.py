@@ -22,6 +22,7 @@ MODULES = (
     "cli.generations",
     "cli.dead",
     "cli.export",
+    "cli.watch",
 )
 
 

@@ -79,8 +79,9 @@ def call(
 
 def text(number: int, seq: int, append_us: int, body: str) -> Sent:
     """Return a good record of the second topic."""
-    at = EPOCH + timedelta(microseconds=append_us)
-    raw = json.dumps({"call": str(number), "at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "body": body}, ensure_ascii=False).encode()
+    at = (EPOCH + timedelta(microseconds=append_us)).replace(microsecond=0)
+    said = {"call": str(number), "at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "body": body}
+    raw = json.dumps(said, ensure_ascii=False, indent=1).replace("\n", "\r\n").encode()  # on lines of its own
     values = {"call": str(number), "at": at, "body": body, "cost": None, "tiny": None}
     return Sent("texts", 0, number, seq, append_us, raw, values)
 

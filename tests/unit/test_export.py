@@ -38,7 +38,7 @@ def archive(tmp_path: Path) -> Archive:
             call(1, 2, START_US + 1, "-2999.999999", "-2.999999999"),
             bad(2, 2, END_US - 1, b'{"call": "\xff"}'),
             bad(3, 2, END_US - 1, None),
-            text(0, 2, START_US + 7, 'two\nlines, "quoted" – and €\r\n'),
+            text(0, 2, START_US + 7, 'two, "quoted", – and €; '),
         ],
         through=3,
     )
