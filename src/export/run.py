@@ -223,7 +223,8 @@ def told(summary: Summary) -> str:
         for word, at in (("from", summary.wanted.from_us), ("before", summary.wanted.to_us))
         if at is not None
     )
+    cuts = "1 cut" if summary.cuts == 1 else f"{summary.cuts:,} cuts"
     return (
-        f"{records:,} records appended {bounds}, {dead:,} of them dead letters; the {summary.cuts} cuts that hold them have "
+        f"{records:,} records appended {bounds}, {dead:,} of them dead letters; out of {cuts} with "
         f"{summary.ledger_records:,} records, equal to the ledger's counts, row by row"
     )
