@@ -32,7 +32,7 @@ def hour_folder(topic: str, hour: int) -> str:
 
     Examples
     --------
-    >>> hour_folder("clicks", 490_894)
+    >>> hour_folder("clicks", 490_918)
     'topic=clicks/year=2026/month=01/day=01/hour=22'
     """
     at = datetime.fromtimestamp(hour * 3600, UTC)
