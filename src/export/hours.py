@@ -23,7 +23,7 @@ from export.sinks import Sink
 
 HOUR_US = 3_600_000_000
 GROUP_ROWS = 65_536  # a row group of Parquet
-WAITING_BYTES = 128 * 2**20
+WAITING_BYTES = 64 * 2**20
 OPEN = 32  # files
 
 
