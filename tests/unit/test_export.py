@@ -47,6 +47,8 @@ def archive(tmp_path: Path) -> Archive:
             *(call(n, 4, START_US + n * HOUR_US // 2, None) for n in range(4, 8)),
             *(call(n, 5, START_US + n * HOUR_US // 2, "0", partition=1) for n in range(1, 6)),
             bad(8, 5, START_US + 4 * HOUR_US, b"not JSON"),
+            bad(9, 5, START_US + 4 * HOUR_US, b""),
+            bad(10, 5, START_US + 4 * HOUR_US, b'a\x00b\r,"x"\n\n""'),
         ],
         through=5,
     )
@@ -80,19 +82,19 @@ def files(out: Path) -> dict[str, bytes]:
 def test_every_record_is_read_back_with_equal_values(archive: Archive, tmp_path: Path, format_: str) -> None:
     summary = exported(archive, tmp_path / "out", format_)
     assert read(tmp_path / "out", BOTH) == expected(BOTH, archive.sent)
-    assert (dict(summary.records), dict(summary.dead)) == ({"calls.in": 14, "texts": 1}, {"calls.in": 3, "texts": 0})
-    assert (summary.ledger_records, summary.ledger_dead, summary.through_seq) == (15, 3, 6)
+    assert (dict(summary.records), dict(summary.dead)) == ({"calls.in": 16, "texts": 1}, {"calls.in": 5, "texts": 0})
+    assert (summary.ledger_records, summary.ledger_dead, summary.through_seq) == (17, 5, 6)
     assert summary.whole and (summary.cuts, summary.written, summary.outside) == (3, 3, 0)
 
 
 def test_the_summary_says_what_was_compared(archive: Archive, tmp_path: Path) -> None:
     summary = exported(archive, tmp_path / "out")
     assert run.told(summary) == (
-        "15 records, 3 of them dead letters: equal to the ledger's counts, row by row, up to seq 6 (the newest cut)"
+        "17 records, 5 of them dead letters: equal to the ledger's counts, row by row, up to seq 6 (the newest cut)"
     )
     part = exported(archive, tmp_path / "part", from_us=START_US + HOUR_US)
     assert run.told(part) == (
-        "9 records appended from 2026-01-01T01:00:00Z, 1 of them dead letters; out of 1 cut with 10 records, "
+        "11 records appended from 2026-01-01T01:00:00Z, 3 of them dead letters; out of 1 cut with 12 records, "
         "equal to the ledger's counts, row by row"
     )
 
@@ -106,7 +108,7 @@ def test_duckdb_and_pandas_read_the_folder(archive: Archive, tmp_path: Path) -> 
     ).fetchall()
     assert found == [("calls.in", 7, Decimal("0.123456") - Decimal("2999.999999"), 2), ("texts", 1, None, 0)]
     frame = pd.read_parquet(out / "topic=calls.in")
-    assert (len(frame), frame["hour_"].sum(), str(frame["append_time"].dt.tz)) == (14, 38, "UTC")
+    assert (len(frame), frame["hour_"].sum(), str(frame["append_time"].dt.tz)) == (16, 38, "UTC")
 
 
 def test_a_unit_and_a_meaning_go_with_the_column(archive: Archive, tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_a_cut_outside_the_time_is_not_read(archive: Archive, tmp_path: Path) ->
     data = path.read_bytes()
     path.write_bytes(data[:9] + bytes([data[9] ^ 255]) + data[10:])  # whoever reads it finds another sum
     summary = exported(archive, tmp_path / "out", from_us=END_US)
-    assert (summary.cuts, summary.outside, summary.ledger_records) == (1, 2, 10)
+    assert (summary.cuts, summary.outside, summary.ledger_records) == (1, 2, 12)
 
 
 # ---- interrupted, and run again ------------------------------------------------------------------------------------
@@ -192,10 +194,10 @@ def test_a_second_run_writes_nothing_and_a_new_cut_is_added(archive: Archive, tm
     exported(archive, out)
     before = files(out)
     again = exported(archive, out)
-    assert (again.written, sum(again.records.values()), files(out)) == (0, 15, before)
-    archive.archive([call(8, 7, START_US + 9 * HOUR_US)], through=7)
+    assert (again.written, sum(again.records.values()), files(out)) == (0, 17, before)
+    archive.archive([call(11, 7, START_US + 9 * HOUR_US)], through=7)
     more = exported(archive, out)
-    assert (more.written, sum(more.records.values()), more.through_seq) == (1, 16, 7)
+    assert (more.written, sum(more.records.values()), more.through_seq) == (1, 18, 7)
     assert read(out, BOTH) == expected(BOTH, archive.sent)
 
 
