@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import typer
 
@@ -101,6 +101,7 @@ def watch(
     key: Annotated[list[str] | None, typer.Option(help="Only rows of this key: column=value. May be repeated.")] = None,
     every: Annotated[str, typer.Option(help="How often to ask: 500ms, 1s, 1m.")] = "1s",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many rows, the newest.")] = ROWS,
+    api: Annotated[str, typer.Option(help="Another API than this machine's: https://host:port.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for every changed row.")] = False,
 ) -> None:
     """Print the rows of a view, then each one again when it changes. Ctrl-C ends it."""
@@ -109,7 +110,7 @@ def watch(
     from cli.api import get
 
     settings, wait_s = load(), seconds(every)
-    question = Question(f"http://{LOOPBACK}:{settings.ports.api}", dataset, view, keys(key or []), limit)
+    question = Question(address(api, f"http://{LOOPBACK}:{settings.ports.api}"), dataset, view, keys(key or []), limit)
     for seen in looks(question, get, lambda: time.sleep(wait_s)):
         match seen:
             case Look():
@@ -245,6 +246,20 @@ def _shown(value: Any) -> str:
 
 
 # ---- what is asked for ---------------------------------------------------------------------------------------------
+
+
+def address(given: str, default: str) -> str:
+    """Return where the API is, without a path.
+
+    Examples
+    --------
+    >>> address("https://braid.example.org:5000/", ""), address("", "http://127.0.0.1:5000")
+    ('https://braid.example.org:5000', 'http://127.0.0.1:5000')
+    """
+    parts = urlsplit(given or default)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/") or parts.query:
+        raise UsageError(f"--api: expected an address such as https://host:5000, got {given!r}")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def keys(words: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,7 @@ from werkzeug.serving import make_server
 from braid.errors import StoreUnavailable, UsageError
 from cli.api import Got
 from cli.api import get as http_get
-from cli.watch import Away, Back, Look, Question, json_lines, keys, lines, looks, seconds
+from cli.watch import Away, Back, Look, Question, address, json_lines, keys, lines, looks, seconds
 from tests.unit.serving_world import World, app_of, client_of, ride, step
 
 RIDES = Question("http://localhost", "rides")
@@ -218,6 +218,14 @@ def test_a_key_is_column_and_value(word: str) -> None:
 def test_a_duration_has_a_unit_and_is_not_nothing(text: str) -> None:
     with pytest.raises(UsageError, match="--every: expected a duration such as 500ms"):
         seconds(text)
+
+
+@pytest.mark.parametrize("text", ["host:5000", "ftp://host", "http://", "http://host/api", "http://host?x=1"])
+def test_an_address_is_a_scheme_and_a_host(text: str) -> None:
+    with pytest.raises(
+        UsageError, match=re.escape(f"--api: expected an address such as https://host:5000, got {text!r}")
+    ):
+        address(text, "http://127.0.0.1:1")
 
 
 def test_lines_have_time_key_numbers_and_n(world: World) -> None:
