@@ -49,6 +49,7 @@ def export(
         dataset, as_format, instant("--from", from_) if from_ else None, instant("--to", to) if to else None
     )
     master, declared = Master(settings.warehouse_dir, dataset), _declarations(settings, dataset)
+    folder.check(wanted)
     with lock.exclusive(folder.kept / "lock", f"export into {folder.path}"):
         steps = run.steps(master, declared, folder, wanted)
         while True:

@@ -26,7 +26,7 @@ from braid.errors import UsageError
 from braid.instants import iso
 
 FORMAT = 1
-_NOTE = "note.json"
+_ABOUT, _NOTE = "export.json", "note.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,15 @@ class Folder:
         self.kept = path / "_export"
         self.stage = self.kept / "stage"
 
-    def claim(self, wanted: Wanted) -> None:
-        """Make the folder, or check that it holds this very export.
+    def check(self, wanted: Wanted) -> None:
+        """Check that the folder is free or holds this very export; nothing is written.
 
         Raises
         ------
         UsageError
             It holds something else.
         """
-        about = self.kept / "export.json"
+        about = self.kept / _ABOUT
         if about.exists():
             got = json.loads(about.read_text(encoding="utf-8"))
             if got != wanted.plain():
@@ -94,8 +94,12 @@ class Folder:
             raise UsageError(
                 f"{self.path}: expected an empty folder or an earlier export, got other files; choose another: --out"
             )
-        else:
-            durable.write_new(about, wanted.plain())
+
+    def claim(self, wanted: Wanted) -> None:
+        """Check the folder, and say in it what it holds. Raises UsageError like `check`."""
+        self.check(wanted)
+        if not (self.kept / _ABOUT).exists():
+            durable.write_new(self.kept / _ABOUT, wanted.plain())
 
     def held(self, cut: Cut) -> Note | None:
         """Return the note of a cut whose files are all here, None when it is to be written.

@@ -333,6 +333,13 @@ def test_a_wrong_word_is_named(
     assert capsys.readouterr().err == f"braid: {said}\n"
 
 
+def test_a_folder_of_somebody_else_s_is_left_as_it_is(at_home: Archive, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    assert main(["export", "calls", "--out", "mine"]) == 2
+    assert list(files(tmp_path / "mine")) == ["thesis.txt"]
+
+
 def test_nothing_archived_is_said(at_home: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text_ = CALLS.text.replace("dataset: calls", "dataset: others")
     (tmp_path / "root" / "datasets" / "others.yaml").write_text(text_, encoding="utf-8")
