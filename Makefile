@@ -14,11 +14,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV := $(PIP) --require-hashes --no-deps -r <(sed -n '/^uv==/,/\# via/p' requirements-dev.txt) && \
   VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.txt -r requirements-dev.txt
 TESTS ?=
+# of the verbs that name a dataset: `make run-batch DATASET=…`; ARGS are handed on to the command
+DATASET ?= landcover
+ARGS ?=
 
-.PHONY: help setup forecast demo test why faults screenshots viewers guards check down clean cql lock
+.PHONY: help setup forecast demo test why faults screenshots viewers guards check down clean cql lock \
+  install up status logs generate-historical run-producer run-streaming run-batch test-scalability
 
 help: ## these lines
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 28
 
 setup: $(STAMP) ## Python packages into .venv, jars into the cache, Spark's defaults; safe to run again
 	@$(BIN)/braid setup
@@ -59,6 +63,32 @@ check: $(STAMP) ## lint, types, unit and model tests: what needs no service
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest src tests/unit tests/model
+
+install: setup ## the same as setup
+
+up: setup ## start Kafka, Cassandra, HiveServer2, a stream and a batch schedule per dataset, the API
+	@$(BIN)/braid up
+
+status: $(STAMP) ## what runs, and what each dataset holds
+	@$(BIN)/braid status $(ARGS)
+
+logs: $(STAMP) ## the log of a program: NAME=speed-landcover ARGS=-f; without NAME the names
+	@$(BIN)/braid logs $(NAME) $(ARGS)
+
+generate-historical: $(STAMP) ## all sample rows of DATASET=landcover into Kafka, with times in the past; again: nothing is counted twice
+	$(BIN)/braid produce $(DATASET) --limit all --rate 3000 $(ARGS)
+
+run-producer: $(STAMP) ## events of DATASET as of now, RATE=100 a second, until Ctrl-C
+	$(BIN)/braid produce $(DATASET) --start now --loop --rate $(or $(RATE),100) $(ARGS)
+
+run-streaming: $(STAMP) ## the speed layer of DATASET in the foreground (`make up` runs it already)
+	$(BIN)/braid stream $(DATASET) $(ARGS)
+
+run-batch: $(STAMP) ## the batch layer of DATASET once: archive, recompute, audit, publish
+	$(BIN)/braid batch $(DATASET) $(ARGS)
+
+test-scalability: $(STAMP) ## 10, 100, 1,000 events/s of DATASET into the running stack: lag, freshness; after `make up`
+	$(BIN)/python -m bench.scalability --dataset $(DATASET) $(ARGS)
 
 down: ## stop everything this checkout started
 	@if [ -x $(BIN)/braid ]; then $(BIN)/braid down; else echo "nothing was running: no $(VENV)"; fi

@@ -9,6 +9,7 @@ import typer
 
 from braid.errors import UsageError
 from cli.output import Json, progress, show, show_json, show_table
+from cli.times import instant
 
 if TYPE_CHECKING:
     from braid.adapters.kafka import KafkaLog
@@ -162,7 +163,7 @@ def _letters(here: "Held", reason: str, since: str) -> "list[DeadLetterRow]":
     from braid import dead, gaps
 
     head = here.stores.ledger.head()
-    found = here.stores.dead_letters.since(_instant(since) if since else 0)
+    found = here.stores.dead_letters.since(instant("--since", since) if since else 0)
     seen = dead.visible(found, head.end, gaps.through(here.stores.ledger, head))
     return [letter for letter in seen if reason in letter.reason]
 
@@ -207,22 +208,6 @@ def _check_topic(here: "Held", place: "Place") -> None:
     topics = [topic.name for topic in here.declaration.topics]
     if place.topic not in topics:
         raise UsageError(f"{place}: expected a topic of {here.declaration.dataset}, one of {', '.join(topics)}")
-
-
-def _instant(text: str) -> int:
-    from braid.adapters.clock import SystemClock
-    from braid.declaration import duration_us
-    from braid.instants import instant_us
-
-    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-    try:
-        if text.startswith("now-"):
-            return SystemClock().now_us() - duration_us(f"{int(text[4:-1])} {units[text[-1]]}")
-        return instant_us(text)
-    except (ValueError, KeyError) as error:
-        raise UsageError(
-            f"--since: expected an instant such as 2026-01-31T12:00:00Z, or now-1h, got {text!r}"
-        ) from error
 
 
 def _words(letter: "DeadLetterRow") -> dict[str, Any]:

@@ -23,6 +23,8 @@ MODULES = (
     "cli.gaps",
     "cli.generations",
     "cli.dead",
+    "cli.export",
+    "cli.watch",
 )
 
 

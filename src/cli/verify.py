@@ -1,24 +1,19 @@
 """`braid verify`: an answer, a receipt or a whole dataset held against the log, by a second path."""
 
-import json
 import sys
-import urllib.error
-import urllib.request
 from dataclasses import asdict
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import typer
 
-from braid.errors import ReceiptRefused, StoreUnavailable, UsageError
+from braid.errors import ReceiptRefused, UsageError
+from cli.api import get
 from cli.output import Json, progress, show, show_json
 
 if TYPE_CHECKING:
     from braid.declaration import Declaration
     from braid.settings import Settings
-
-TIMEOUT_S = 30.0
 
 
 def register(app: typer.Typer) -> None:
@@ -162,31 +157,8 @@ def asked(url: str, **more: str) -> tuple[Any, str | None]:
         own = {"state": "1"} | more
         query = [(name, value) for name, value in query if name not in {"format", *own}] + list(own.items())
     address = urlunsplit(parts._replace(query=urlencode(query)))
-    headers = {"Accept": "application/json"} | _key()
-    request = urllib.request.Request(address, headers=headers)  # noqa: S310 - http or https
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-            return json.load(response), response.headers.get("X-Braid-Receipt")
-    except urllib.error.HTTPError as error:
-        why = f"{error.code}: {_detail(error)}"
-        if error.code == HTTPStatus.UNAUTHORIZED:
-            why += "; name a file that holds a key: BRAID_KEY_FILE=…"
-        raise UsageError(f"{address}: expected an answer, got {why}") from error
-    except (OSError, ValueError) as error:
-        raise StoreUnavailable(f"{address}: expected an answer, got {error}; is the API up? `braid status`") from error
-
-
-def _key() -> dict[str, str]:
-    """Return the header of the key that the settings name; it is in a file, as argv and the environment are for all to see."""
-    from braid.adapters.environment import load
-
-    path = load().key_file
-    if path is None:
-        return {}
-    try:
-        return {"Authorization": f"Bearer {path.read_text('utf-8').strip()}"}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"BRAID_KEY_FILE: expected a file that holds an API key, got {path}: {error}") from error
+    found = get(address)
+    return found.body, found.receipt
 
 
 def named(declaration: "Declaration", url: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -196,10 +168,3 @@ def named(declaration: "Declaration", url: str, rows: list[dict[str, Any]]) -> l
         return rows
     back = {new: old for old, new in path.rename.items()}
     return [{back.get(name, name): value for name, value in row.items()} for row in rows]
-
-
-def _detail(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error).get("detail"))
-    except ValueError:
-        return error.reason

@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import psutil
@@ -31,8 +32,10 @@ from tests.services.pipeline import (
     recomputes,
     root_with,
     running,
+    scaled,
     served,
 )
+from tests.unit.export_world import read
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -304,6 +307,57 @@ def test_everything_verifies_by_the_second_path(braid, dataset):
         timeout=180,
     )  # fmt: skip
     assert done.stdout == f"{len(tokens)} of {len(tokens)} receipts are equal\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("format_", ["parquet", "avro", "csv"])
+def test_an_export_holds_the_log_up_to_the_newest_cut(braid, tmp_path, format_):
+    command = [str(braid.settings.python), "-m", "cli.main", "export", "landcover", "--format", format_, "--json"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], env=braid.environ, capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    told, declaration = json.loads(done.stdout), braid.declared["landcover"]
+    rows = {(row["partition"], row["offset"]): row for row in read(tmp_path, declaration)}
+    # every partition is there from its beginning to an end: the cut's
+    ends = {p: 1 + max(offset for q, offset in rows if q == p) for p, _ in rows}
+    log = {(r.partition, r.offset): r for r in braid.log() if r.offset < ends.get(r.partition, 0)}
+    assert set(rows) == set(log) and told["records"] == len(rows) and told["ledger"]["equal"]
+    fields = declaration.topics[0].fields
+    for place, row in rows.items():
+        assert (row["raw"], instant_us(row["append_time"].isoformat())) == (log[place].raw, log[place].append_us)
+        if row["reason"] is None:
+            event = json.loads(row["raw"], parse_float=Decimal, parse_int=Decimal)
+            for name, field in fields.items():
+                value = event.get(name)
+                if field.type == "time":
+                    assert row[name] == row["event_time"] and instant_us(row[name].isoformat()) == instant_us(value)
+                elif field.numeric and value is not None:
+                    assert row[name] == Decimal(scaled(value, field.scale)).scaleb(-field.scale)
+                else:
+                    assert row[name] == value
+    assert told["dead"] == sum(row["reason"] is not None for row in rows.values())
+
+
+def test_a_view_is_watched_as_it_changes(braid):
+    braid.caught_up()
+    command = [str(braid.settings.python), "-m", "cli.main", "watch", "landcover", "landcover_aggregates", "--json"]
+    watching = subprocess.Popen(
+        [*command, "--every", "100ms"], env=braid.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        before = {(row := json.loads(watching.stdout.readline())["row"])["class_name"]: row["n"] for _ in range(6)}
+        braid.produce("--start", "2026-05-01T00:00:00Z", "--limit", "600", "--rate", "200")
+        wanted = {r["class_name"]: r["n"] for r in (braid.caught_up(), braid.view("landcover_aggregates"))[1]["data"]}
+        assert sum(wanted.values()) == sum(before.values()) + 600
+        while before != wanted:
+            line = json.loads(watching.stdout.readline())
+            assert line["complete"] and line["before"]["n"] == before[line["row"]["class_name"]]
+            before[line["row"]["class_name"]] = line["row"]["n"]
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=20) == 130
+    finally:
+        watching.kill()
+        watching.communicate()
 
 
 @pytest.mark.parametrize("victim", ["speed-landcover", "kafka", "cassandra"])

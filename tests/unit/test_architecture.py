@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 
 CORE, ADAPTERS = "braid", "braid.adapters"
-LAYERS = ("producer", "speed_layer", "batch_layer", "serving", "stack", "verify")
+LAYERS = ("producer", "speed_layer", "batch_layer", "serving", "stack", "verify", "export")
 # a part may import itself and these; nothing else of ours
 MAY_IMPORT = {
     CORE: frozenset[str](),
@@ -32,6 +32,7 @@ MAY_IMPORT = {
 HOMES = {
     "cassandra": ("braid/adapters/cassandra/",),
     "duckdb": ("verify/second_path.py", "verify/search.py"),
+    "fastavro": ("export/avro.py",),
     "flask": ("serving/",),
     "flask_compress": ("serving/",),
     "gunicorn": ("serving/",),
@@ -43,7 +44,7 @@ HOMES = {
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/files.py", "braid/adapters/hive.py",
-        "braid/adapters/parquet.py", "braid/adapters/spark.py", "serving/", "verify/",
+        "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),
     "pyhive": ("braid/adapters/hive.py",),
