@@ -218,7 +218,8 @@ class FileGenerations:
             The number is taken.
         """
         previous = self._readable(new.previous)
-        before = previous.views if previous else {}
+        # equal integers of two declarations may mean other numbers: what a measure is of, or its scale, has changed
+        before = previous.views if previous and previous.definition == new.definition else {}
         stage = durable.stage(self.path, f"gen={new.gen}")
         found = {name: self._write_view(stage, new.gen, specs[name], states[name], before.get(name)) for name in states}
         durable.sync_tree(stage)

@@ -5,8 +5,10 @@ Open it after a fork, never before: the driver's threads do not survive one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeAlias
 
 from braid import cql
 from braid.adapters.cassandra.ledger import CassandraLedger
@@ -21,6 +23,16 @@ from braid.adapters.cassandra.states import (
 from braid.declaration import Declaration
 from braid.errors import DeclarationError
 from braid.settings import Settings
+
+
+_Shape: TypeAlias = frozenset[tuple[str, str, str, int]]  # name, type, part in the key, place in it
+
+
+def _shape(table: cql.Table) -> _Shape:
+    """Return a table as `system_schema.columns` describes it."""
+    key = {name: ("partition_key", i) for i, name in enumerate(table.partition)}
+    key |= {name: ("clustering", i) for i, name in enumerate(table.clustering)}
+    return frozenset((name, kind, *key.get(name, ("regular", -1))) for name, kind in table.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,38 @@ class Cassandra:
                         f"cassandra {self._session.where}: {table.path}: expected column {column} {kind}, "
                         f"got {got or 'none'}; the table was made by another declaration: run braid apply"
                     )
+
+    def change(self, earlier: Sequence[Declaration], new: Declaration) -> list[str]:
+        """Give the derived tables the shape of a changed declaration; return the names of those made or dropped.
+
+        A table of another shape is dropped and made anew: neither its key nor a column's type can be altered. Only tables
+        that a declaration of this dataset has had are touched.
+
+        Raises
+        ------
+        StoreUnavailable
+            Cassandra did not answer; run it again.
+        """
+        held = self._derived(new.dataset)
+        wanted = {table.name: table for table in cql.derived(new)}
+        known = {table.name for one in (*earlier, new) for table in cql.derived(one)}
+        stale = sorted(name for name in held.keys() & known if name not in wanted or held[name] != _shape(wanted[name]))
+        for name in stale:
+            self._session.define(f"DROP TABLE IF EXISTS {cql.quoted(new.dataset)}.{cql.quoted(name)}")
+        made = sorted(name for name in wanted if name not in held)
+        self.apply_schema(new)
+        return sorted({*stale, *made})
+
+    def _derived(self, keyspace: str) -> dict[str, _Shape]:
+        """Return the columns of every table of a keyspace, with their part in its key."""
+        found = self._session.run(
+            "SELECT table_name, column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = ?",
+            (keyspace,),
+        )
+        shapes: dict[str, set[tuple[str, str, str, int]]] = {}
+        for table, *column in found:
+            shapes.setdefault(table, set()).add((column[0], column[1], column[2], column[3]))
+        return {table: frozenset(columns) for table, columns in shapes.items()}
 
     def knows(self, dataset: str) -> bool:
         """Return whether the dataset's ledger table exists."""
