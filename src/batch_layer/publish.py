@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
 from batch_layer.recompute import Recomputed
+from braid import change
 from braid.adapters.files import FileGenerations, Manifest, Publication
 from braid.declaration import Declaration
 from braid.generations import Audited, audit_text
@@ -62,7 +63,7 @@ def steps(stores: Stores, declaration: Declaration, built: Built, served: Curren
     new = Manifest(declaration.dataset, gen, served.gen, head.seq, head.end, declaration.hash, built.cuts, {})
     made = stores.files.write(new, specs, built.result.states)
     yield "written"
-    if served.definition != declaration.hash:  # tables of the same names may be of another shape
+    if change.pending(head, served):  # tables of the same names may be of another shape
         for spec in declaration.views:
             stores.catalogue.reshape(spec)
     for spec in declaration.views:

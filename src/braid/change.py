@@ -216,6 +216,59 @@ def remedy(dataset: str, head: LedgerRow) -> str:
     )
 
 
+# ---- the cost ------------------------------------------------------------------------------------------------------
+
+_MEASURABLE = 10_000  # records; fewer are parsed in the time that Spark needs to begin
+
+
+def cost(
+    new: Declaration,
+    *,
+    counted: int,
+    archived: int,
+    master_bytes: int,
+    rows: Mapping[str, int],
+    generation_bytes: int,
+    last: Mapping[str, Any] | None,
+) -> Cost:
+    """Return what applying would cost.
+
+    Parameters
+    ----------
+    counted : records that the ledger counts up to head
+    archived, master_bytes : records in the master, and the size of its files
+    rows, generation_bytes : of the served generation's views, and the size of its files
+    last : the record of the newest batch run, None when there was none
+
+    Examples
+    --------
+    >>> from braid.declaration import parse
+    >>> text = "dataset: d\\ntopic: t\\nevent_id: [k]\\nevent_time: append\\nfields: {k: {type: string}, x: {type: integer}}\\n"
+    >>> new = parse(text + "views: {v: {by: [k], window: all, measures: {x: {of: x, stats: [mean]}}}}\\n")
+    >>> last = {"records": 50_000, "archived": 20_000, "steps": {"parquet": 4.0, "views": 10.0, "written": 2.0}}
+    >>> sizes = {"master_bytes": 6_000, "rows": {"v": 9}, "generation_bytes": 800, "last": last}
+    >>> found = cost(new, counted=100_000, archived=60_000, **sizes)
+    >>> found.records, found.unarchived, found.disk_bytes, found.minutes
+    (100000, 40000, 4800, 0.7)
+    """
+    unarchived = max(counted - archived, 0)
+    grown = max(len(new.views) / len(rows), 1.0) if rows else 1.0
+    known = archived > 0 and bool(rows)
+    disk = round(generation_bytes * grown + unarchived * master_bytes / archived) if known else None
+    return Cost(archived, unarchived, master_bytes, dict(rows), generation_bytes, disk, _minutes(counted, last))
+
+
+def _minutes(counted: int, last: Mapping[str, Any] | None) -> float | None:
+    """Return about how long it takes, by the newest run: its views over more records, and every record parsed again."""
+    run = last or {}
+    held, seconds, archived = run.get("records", 0), run.get("steps", {}), run.get("archived", 0)
+    if not held or not seconds.get("views"):
+        return None
+    parse_s = seconds.get("parquet", 0.0) / archived if archived >= _MEASURABLE else seconds["views"] / held
+    rest_s = sum(took for step, took in seconds.items() if step not in {"views", "parquet"})
+    return round((rest_s + seconds["views"] * max(1.0, counted / held) + counted * parse_s) / 60, 1)
+
+
 # ---- texts ---------------------------------------------------------------------------------------------------------
 
 
