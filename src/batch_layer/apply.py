@@ -79,13 +79,16 @@ def steps(ports: Ports, new: Declaration, writer: str) -> Iterator[str]:
     BraidError
         Whatever the batch run raised: the old declaration goes on answering up to the definition row.
     """
-    held = definitions.in_force(ports.ledger, ports.ledger.head())
+    current = ports.ledger.current()  # before head, as every reader does
+    head = ports.ledger.head()
+    held = definitions.in_force(ports.ledger, head)
     refused = tuple(change.refusals(held, new))
     if refused:
         raise ChangeRefused(f"{held.dataset}: {'; '.join(refused)}; nothing was changed")
-    ports.stream.stop()
-    yield "stopped"
-    head = ports.ledger.head()  # read now: the stream may have gone on until it ended
+    if head.definition != new.hash or change.pending(head, current):
+        ports.stream.stop()
+        yield "stopped"
+        head = ports.ledger.head()  # read again: the stream may have gone on until it ended
     if head.definition != new.hash:
         head = change.row_of(head, new, writer, ports.clock.now_us())
         ports.ledger.append(head)

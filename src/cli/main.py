@@ -20,6 +20,7 @@ MODULES = (
     "cli.explain",
     "cli.gaps",
     "cli.generations",
+    "cli.apply",
     "cli.dead",
 )
 

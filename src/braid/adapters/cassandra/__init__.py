@@ -35,6 +35,12 @@ def _shape(table: cql.Table) -> _Shape:
     return frozenset((name, kind, *key.get(name, ("regular", -1))) for name, kind in table.columns)
 
 
+def _key(shape: _Shape) -> tuple[str, ...]:
+    """Return the columns of a key, those of the partition first."""
+    held = [(kind == "clustering", at, name) for name, _, kind, at in shape if kind in {"partition_key", "clustering"}]
+    return tuple(name for _, _, name in sorted(held))
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """The ports of one dataset that Cassandra keeps."""
@@ -65,7 +71,7 @@ class Cassandra:
         StoreUnavailable
             Cassandra did not answer.
         DeclarationError
-            A table of that name has other columns: it was made by another declaration.
+            A table of that name has other columns, or another key: it was made by another declaration.
         """
         for statement in cql.statements(declaration, replicas):
             self._session.define(statement)
@@ -74,14 +80,17 @@ class Cassandra:
             (declaration.dataset,),
         )
         held = {(table, column): kind for table, column, kind in found}
+        keys = {name: _key(shape) for name, shape in self._derived(declaration.dataset).items()}
         for table in cql.tables(declaration):
+            wrong = f"cassandra {self._session.where}: {table.path}: expected"
+            why = f"the table was made by another declaration: run braid apply {declaration.dataset}"
             for column, kind in table.columns:
                 got = held.get((table.name, column))
                 if got != kind:
-                    raise DeclarationError(
-                        f"cassandra {self._session.where}: {table.path}: expected column {column} {kind}, "
-                        f"got {got or 'none'}; the table was made by another declaration: run braid apply"
-                    )
+                    raise DeclarationError(f"{wrong} column {column} {kind}, got {got or 'none'}; {why}")
+            key = _key(_shape(table))
+            if keys[table.name] != key:
+                raise DeclarationError(f"{wrong} the key {', '.join(key)}, got {', '.join(keys[table.name])}; {why}")
 
     def change(self, earlier: Sequence[Declaration], new: Declaration) -> list[str]:
         """Give the derived tables the shape of a changed declaration; return the names of those made or dropped.
