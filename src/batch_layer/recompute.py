@@ -42,7 +42,13 @@ class Recomputed:
 
 
 def recompute(
-    spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut], after: int, *, whole: bool = False
+    spark: SparkSession,
+    declaration: Declaration,
+    master: Master,
+    cuts: Sequence[Cut],
+    after: int,
+    *,
+    whole: bool = False,
 ) -> Recomputed:
     """Return every view of the dataset over some cuts of the master.
 

@@ -302,7 +302,9 @@ def _flat(value: Any, path: str = "") -> dict[str, Any]:
 
 
 def _changed(part: str, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Difference:
-    paths = [path for path in dict.fromkeys((*old, *new)) if (path in old, old.get(path)) != (path in new, new.get(path))]
+    paths = [
+        path for path in dict.fromkeys((*old, *new)) if (path in old, old.get(path)) != (path in new, new.get(path))
+    ]
     decides = _decides(part) and any(_deciding(part, name, path) for path in paths)
     return Difference(
         "changed", part, name, {p: old[p] for p in paths if p in old}, {p: new[p] for p in paths if p in new}, decides

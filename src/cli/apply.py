@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -162,7 +162,9 @@ def _show(told: "Plan", price: "Cost", here: Found) -> None:
     if told.pending:
         show(f"{told.dataset}: {change.remedy(told.dataset, here.head)}")
     if told.differences:
-        rows = [[d.part, d.what, d.text.removeprefix(f"{d.part}: "), "yes" if d.decides else "no"] for d in told.differences]
+        rows = [
+            [d.part, d.what, d.text.removeprefix(f"{d.part}: "), "yes" if d.decides else "no"] for d in told.differences
+        ]
         show_table(f"{told.dataset}: {told.old[:12]} in force, {told.new[:12]} in the file", _COLUMNS, rows)
     for reason in told.refusals:
         show(f"cannot be applied: {reason}")

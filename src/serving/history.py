@@ -90,7 +90,10 @@ def _rebuilt(newest: Snapshot, stores: Stores, asked: AsOfAsked) -> Snapshot:
     declaration = generations.in_force(newest.declaration, stores.ledger, cut)
     if declaration.hash != newest.declaration.hash:
         # the question was read by the declaration served now, and the other's fragments are not kept
-        _gone(asked, f"generation {asked.generation} is of another declaration, {declaration.hash[:12]}, than the one served")
+        _gone(
+            asked,
+            f"generation {asked.generation} is of another declaration, {declaration.hash[:12]}, than the one served",
+        )
     same = newest.generation.current.gen == asked.generation
     try:
         held = newest.generation if same else generations.load(current, declaration, _past(stores))

@@ -133,7 +133,9 @@ class World:
             raw = b"{" if rng.random() < 0.06 else json.dumps(event).encode()
             self.log.send(TOPIC, rng.randrange(2), raw, self.clock.now_us())
 
-    def parsed(self, declaration: Declaration, wanted: Range) -> list[tuple[memory.Record, records.Event | records.DeadLetter]]:
+    def parsed(
+        self, declaration: Declaration, wanted: Range
+    ) -> list[tuple[memory.Record, records.Event | records.DeadLetter]]:
         """Return the records of a range as a declaration reads them, in ledger order."""
         topic = declaration.topics[0]
         return [(r, records.parse(topic, r.value, r.append_us)) for r in self.log.read(wanted)]
@@ -147,7 +149,9 @@ class World:
             self.log, self.ledger, self.fragments, self.alerts, self.dead, self.projections, self.clock
         )  # fmt: skip
         declaration = in_force(self.ledger, self.ledger.head())
-        steps = start.steps(ports, self.files, self.seen, memory.MemoryHistory(self.log, _ids(declaration)), f"d{self.started}")
+        steps = start.steps(
+            ports, self.files, self.seen, memory.MemoryHistory(self.log, _ids(declaration)), f"d{self.started}"
+        )
         return ran(steps)
 
     def source(self, declaration: Declaration, offered: Range) -> memory.MemorySource:
@@ -192,9 +196,16 @@ class World:
         counted = first_of_each(found)
         states = {v.name: views.fold(v, [e for _, e in counted]) for v in declaration.views}
         yield "views"
-        audited = audit(declaration, rows[served.cut_seq + 1 :], _own(declaration, found, counted, served.cut_seq), self.fragments)
+        audited = audit(
+            declaration, rows[served.cut_seq + 1 :], _own(declaration, found, counted, served.cut_seq), self.fragments
+        )
         yield "audited"
-        whole = Counts(len(found), len(counted), sum(e.id64 for _, e in counted) % 2**64, sum(isinstance(e, records.DeadLetter) for _, e in found))
+        whole = Counts(
+            len(found),
+            len(counted),
+            sum(e.id64 for _, e in counted) % 2**64,
+            sum(isinstance(e, records.DeadLetter) for _, e in found),
+        )
         changed = served.definition != declaration.hash
         base = apply.base(declaration, head, whole) if changed else generations.base_of(served)
         result = Recomputed(states, Own(), len(found))

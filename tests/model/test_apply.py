@@ -190,7 +190,7 @@ def test_another_dataset_or_topic_is_refused_before_anything_is_stopped(tmp_path
     world, _ = loaded(tmp_path)
     head = world.ledger.head()
     for old, new in (("dataset: plant", "dataset: other"), ("topic: plant-log", "topic: other-log")):
-        with pytest.raises(ChangeRefused, match="expected .*plant.* got .*other"):
+        with pytest.raises(ChangeRefused, match=r"expected .*plant.* got .*other"):
             list(world.applying(parse(OLD.text.replace(old, new))))
     assert (world.streams, world.ledger.head()) == ([], head)
 
@@ -217,7 +217,7 @@ def test_another_id_or_none_counts_other_copies(tmp_path: Path, words: tuple[str
 def test_no_driver_starts_before_a_generation_covers_the_change(tmp_path: Path) -> None:
     world, _ = loaded(tmp_path)
     until(world.applying(NEW), "defined")
-    with pytest.raises(BeingApplied, match="is being applied from ledger seq 5 on .* braid apply plant"):
+    with pytest.raises(BeingApplied, match=r"is being applied from ledger seq 5 on .* braid apply plant"):
         world.driver()
 
 
@@ -260,7 +260,9 @@ def test_alerts_of_the_old_declaration_stand_in_no_answer_of_the_new_one(tmp_pat
 
 
 def test_parts_of_equal_integers_are_written_again_when_what_they_mean_has_changed(tmp_path: Path) -> None:
-    text = OLD.text.replace("  old_only:", "  zeros: {by: [site], window: all, measures: {z: {of: y, stats: [mean]}}}\n  old_only:")
+    text = OLD.text.replace(
+        "  old_only:", "  zeros: {by: [site], window: all, measures: {z: {of: y, stats: [mean]}}}\n  old_only:"
+    )
     world = World(tmp_path)
     before = parse(text)
     list(world.applying(before))
@@ -269,7 +271,11 @@ def test_parts_of_equal_integers_are_written_again_when_what_they_mean_has_chang
     }).encode(), world.clock.now_us())  # fmt: skip
     world.count(world.driver())
     world.publish()
-    after = parse(text.replace("{z: {of: y,", "{z: {of: x,").replace("x:    {type: decimal, scale: 2}", "x:    {type: decimal, scale: 1}"))
+    after = parse(
+        text.replace("{z: {of: y,", "{z: {of: x,").replace(
+            "x:    {type: decimal, scale: 2}", "x:    {type: decimal, scale: 1}"
+        )
+    )
     list(world.applying(after))
     served = world.ledger.current().gen
     found = world.files.manifest(served).views["zeros"].parts

@@ -44,7 +44,11 @@ def test_a_changed_entry_says_what_stood_there_and_what_stands_there_now() -> No
         ("changed", "declaration", "declaration: event_time: zone UTC → Europe/Paris", True)
     ]
     assert told("event_id: [name]", "event_id: [name, at]")[0][2] == "declaration: event_id: [name] → [name, at]"
-    assert told("dataset: plant\n", "dataset: plant\ndedupe: none\n")[0][1:] == ("declaration", "declaration: dedupe added", True)
+    assert told("dataset: plant\n", "dataset: plant\ndedupe: none\n")[0][1:] == (
+        "declaration",
+        "declaration: dedupe added",
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_an_applier_that_another_writer_has_overtaken_changes_nothing() -> None:
 
 
 def test_it_is_pending_until_a_generation_covers_it_even_one_of_an_equal_hash() -> None:
-    store, head = counted()
+    _, head = counted()
     row = change.row_of(head, NEW, "me", 0)
     old, new = Current(1, 1, head.end, OLD.hash), Current(2, 2, row.end, NEW.hash)
     assert (change.pending(head, old), change.pending(row, old), change.pending(row, new)) == (False, True, False)
@@ -140,7 +144,7 @@ def test_it_is_pending_until_a_generation_covers_it_even_one_of_an_equal_hash() 
 
 
 def test_status_says_what_is_being_applied_and_counts_by_the_declaration_that_answers() -> None:
-    store, head = counted()
+    _, head = counted()
     row = change.row_of(head, NEW, "me", 0)
     during = status.report(status.Facts(NEW, 0, None, row, Current(1, 1, head.end, OLD.hash)))
     assert during["counts"]["good"] == 6
@@ -171,7 +175,11 @@ def test_what_is_not_known_is_not_made_up() -> None:
     assert (found.records, found.disk_bytes, found.minutes) == (7, None, None)
     failed = {"records": 9, "steps": {"read": 1.0}, "error": "x"}
     assert change.cost(OLD, counted=7, archived=7, last=failed, **SIZES).minutes is None
-    few = {"records": 100, "archived": 10, "steps": {"parquet": 9.0, "views": 5.0}}  # too few to say how fast parsing is
+    few = {
+        "records": 100,
+        "archived": 10,
+        "steps": {"parquet": 9.0, "views": 5.0},
+    }  # too few to say how fast parsing is
     assert change.cost(OLD, counted=100, archived=100, last=few, **SIZES).minutes == round((5 + 5) / 60, 1)
 
 

@@ -268,7 +268,9 @@ class MemoryTables:
         """Give the derived tables the shape of a declaration; return those that were made or dropped."""
         wanted = {table.name: table for table in cql.derived(new)}
         known = {table.name for one in earlier for table in cql.derived(one)}
-        done = [n for n, table in self.held.items() if (n in known or n in wanted) and not cql.alike(table, wanted.get(n))]
+        done = [
+            n for n, table in self.held.items() if (n in known or n in wanted) and not cql.alike(table, wanted.get(n))
+        ]
         for name in done:
             del self.held[name]
             if name.endswith("__fragments"):

@@ -24,7 +24,6 @@ from braid.declaration import Declaration
 from braid.errors import DeclarationError
 from braid.settings import Settings
 
-
 _Shape: TypeAlias = frozenset[tuple[str, str, str, int]]  # name, type, part in the key, place in it
 
 
