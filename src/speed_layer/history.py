@@ -112,7 +112,7 @@ class SparkHistory:
                 )
                 text = f"SELECT topic, `partition`, `offset`, id64, salted64 FROM ({sql.parsed(topic, records)})"  # noqa: S608
                 found.append(self._spark.sql(f"{text} WHERE reason IS NULL").toArrow())
-        return pa.concat_tables(found) if found else _NONE.slice(0)
+        return pa.concat_tables(found) if found else _NONE
 
     def _read_kafka(self, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
         if not any(self._may_count(row) for row in run):

@@ -21,10 +21,11 @@ from batch_layer.recompute import Recomputed
 from braid import change, generations, records, sql, views
 from braid.adapters import memory
 from braid.adapters.files import FileGenerations
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration, ViewSpec, parse
 from braid.definitions import in_force
+from braid.errors import StoreUnavailable
 from braid.instants import iso
-from braid.ledger import LedgerRow, Range
+from braid.ledger import Current, LedgerRow, Range
 from braid.seen import id_bytes
 from braid.views import View
 from serving.follower import Follower
@@ -240,7 +241,7 @@ class World:
 
     def follower(self, declared: Declaration = OLD) -> Follower:
         """Return a worker of the API that has looked at the stores once."""
-        stores = Served(self.ledger, self.fragments, self.alerts, self.files, self.files)
+        stores = Served(self.ledger, self.fragments, self.alerts, Catalogued(self), self.files)
         found = Follower(declared, lambda: stores, self.clock, lambda: float(self.clock.now_us()), Inline())
         found.step()
         return found
@@ -274,6 +275,20 @@ class World:
     def shown(self) -> dict[str, Any]:
         """Return what the readable tables hold."""
         return {n: {p: row for p, (_, row) in t.items()} for n, t in self.projections.views.items() if t}
+
+
+class Catalogued:
+    """Generations as a server reads them through Hive: what is not registered any more, it does not find."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def view(self, current: Current, view: ViewSpec) -> View:
+        """Return one view of a generation."""
+        held = self._world.files.manifest(current.gen).views[view.name].parts if current.gen else {}
+        if held and current.gen not in self._world.catalogue.parts.get(view.name, {}):
+            raise StoreUnavailable(f"Hive: {view.name}: expected parts of generation {current.gen}, got none")
+        return self._world.files.view(current, view)
 
 
 def first_of_each(found: list[tuple[int, Any]]) -> list[Counted]:

@@ -221,6 +221,15 @@ def test_no_driver_starts_before_a_generation_covers_the_change(tmp_path: Path) 
         world.driver()
 
 
+def test_a_server_started_while_hive_has_the_new_shape_answers_by_the_old_declaration(tmp_path: Path) -> None:
+    world, _ = loaded(tmp_path)
+    until(world.applying(NEW), "partition_added")
+    old = world.ledger.current().gen
+    assert old not in world.catalogue.numbers(NEW.view("by_minute"))
+    for declared in (OLD, NEW):
+        assert world.check_answers(world.follower(declared))[0] == OLD.hash
+
+
 def test_a_rollback_across_the_change_is_refused(tmp_path: Path) -> None:
     world, _ = loaded(tmp_path)
     old = world.ledger.current()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from braid import change, cql, generations, ledger, status
-from braid.adapters.memory import MemoryCatalogue, MemoryFragments, MemoryLedger, MemoryProjections, MemoryTables
+from braid.adapters.memory import MemoryFragments, MemoryLedger, MemoryProjections, MemoryTables
 from braid.declaration import parse
 from braid.definitions import earlier, in_force
-from braid.errors import LostRace, StoreUnavailable
+from braid.errors import LostRace
 from braid.ledger import Current, LedgerRow, Range
 from tests.model.change import NEW, OLD
 
@@ -201,18 +201,3 @@ def test_a_key_in_another_order_is_another_shape() -> None:
     turned = parse(OLD.text.replace("by: [kind, site], window: 1 minute", "by: [site, kind], window: 1 minute"))
     tables = MemoryTables(OLD, MemoryFragments(), MemoryProjections())
     assert tables.change([OLD], turned) == ["by_minute", "by_minute__fragments"]
-
-
-def test_a_catalogue_takes_another_shape_only_when_it_is_asked_to() -> None:
-    catalogue = MemoryCatalogue()
-    catalogue.register(1, OLD.view("by_minute"), "file:///v", {"p": "file:///v/p"})
-    catalogue.serve(1, 4, OLD.view("by_minute"))
-    with pytest.raises(StoreUnavailable, match="reshape it first"):
-        catalogue.register(2, NEW.view("by_minute"), "file:///v", {"p": "file:///v/p"})
-    catalogue.reshape(NEW.view("by_minute"))
-    catalogue.register(2, NEW.view("by_minute"), "file:///v", {"p": "file:///v/p"})
-    assert catalogue.numbers(NEW.view("by_minute")) == {2}
-    catalogue.reshape(NEW.view("by_minute"))
-    assert catalogue.numbers(NEW.view("by_minute")) == {2}
-    catalogue.drop(NEW.view("by_minute"))
-    assert (catalogue.numbers(NEW.view("by_minute")), catalogue.served(NEW.view("by_minute"))) == (set(), None)

@@ -139,8 +139,12 @@ class FileGenerations:
                 f"{path}: expected the manifest of generation {gen}, got {error}; run the batch again"
             ) from error
 
-    def published(self, gen: int) -> Current:
+    def published(self, gen: int, base: Mapping[str, int] | None = None) -> Current:
         """Return a generation as it was published, out of its manifest; 0 is the empty one, cut at genesis.
+
+        Parameters
+        ----------
+        base : `generations.base_of` a generation of the same declaration: a manifest does not hold it
 
         Raises
         ------
@@ -150,7 +154,9 @@ class FileGenerations:
         if gen == 0:
             return Current(0, 0, {}, "")
         held = self.manifest(gen)
-        audit = generations.audit_text({name: view.sums for name, view in held.views.items()}, generations.Audited())
+        audit = generations.audit_text(
+            {name: view.sums for name, view in held.views.items()}, generations.Audited(), base
+        )
         return Current(gen, held.cut_seq, held.cut, held.definition, audit)
 
     def publication(self, gen: int) -> Publication | None:

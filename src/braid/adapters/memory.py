@@ -504,7 +504,9 @@ class MemoryCatalogue:
         """Add a view's parts of a generation; what is registered stays as it is."""
         del location  # of the table: only Hive asks for it
         if self._shapes.setdefault(view.name, hiveql.columns(view)) != hiveql.columns(view):
-            raise StoreUnavailable(f"{view.name}: expected the columns it was registered with; reshape it first")
+            raise StoreUnavailable(
+                f"{view.name}: expected the columns that it was registered with, got others; reshape it first"
+            )
         if parts:
             held = self.parts.setdefault(view.name, {}).setdefault(gen, {})
             held.update({name: uri for name, uri in parts.items() if name not in held})
