@@ -145,9 +145,9 @@ def differences(old: Declaration, new: Declaration) -> Iterator[Difference]:
         before, after = a.get(part, {}), b.get(part, {})
         for name in dict.fromkeys((*before, *after)):
             if name not in before:
-                yield Difference("added", part, name, {}, _flat(after[name]), _decides(part))
+                yield Difference("added", part, name, {}, _flat(after[name]), _decides(part, name))
             elif name not in after:
-                yield Difference("removed", part, name, _flat(before[name]), {}, _decides(part))
+                yield Difference("removed", part, name, _flat(before[name]), {}, _decides(part, name))
             elif before[name] != after[name]:
                 yield _changed(part, name, _flat(before[name]), _flat(after[name]))
 
@@ -261,7 +261,8 @@ def cost(
 def _minutes(counted: int, last: Mapping[str, Any] | None) -> float | None:
     """Return about how long it takes, by the newest run: its views over more records, and every record parsed again."""
     run = last or {}
-    held, seconds, archived = run.get("records", 0), run.get("steps", {}), run.get("archived", 0)
+    held, archived = int(run.get("records", 0)), int(run.get("archived", 0))
+    seconds: dict[str, float] = run.get("steps", {})
     if not held or not seconds.get("views"):
         return None
     parse_s = seconds.get("parquet", 0.0) / archived if archived >= _MEASURABLE else seconds["views"] / held
@@ -305,20 +306,14 @@ def _changed(part: str, name: str, old: Mapping[str, Any], new: Mapping[str, Any
     paths = [
         path for path in dict.fromkeys((*old, *new)) if (path in old, old.get(path)) != (path in new, new.get(path))
     ]
-    decides = _decides(part) and any(_deciding(part, name, path) for path in paths)
+    decides = _decides(part, name) and any(path.rpartition(".")[2] not in _WORDS for path in paths)
     return Difference(
         "changed", part, name, {p: old[p] for p in paths if p in old}, {p: new[p] for p in paths if p in new}, decides
     )
 
 
-def _decides(part: str) -> bool:
-    return part not in _WORDS
-
-
-def _deciding(part: str, name: str, path: str) -> bool:
-    if part == "declaration":
-        return name not in _WORDS
-    return path.rpartition(".")[2] not in _WORDS
+def _decides(part: str, name: str) -> bool:
+    return part not in _WORDS and (part != "declaration" or name not in _WORDS)
 
 
 def _words_only(one: Difference) -> Difference:
