@@ -140,13 +140,6 @@ GUARDS = (
         _APPLY + "test_readable_rows_of_the_old_declaration_are_gone_before_the_first_new_one",
     ),
     Guard(
-        "a changed declaration: seen ids that stop before it are built anew",
-        "src/speed_layer/start.py",
-        "    if through and change.since(row) != change.since(head):\n",
-        "    if False:\n",
-        _APPLY + "test_seen_ids_that_stop_before_the_change_are_built_anew",
-    ),
-    Guard(
         "a changed declaration: no alert of the old one in an answer",
         "src/serving/recent.py",
         "    if changed:\n",
