@@ -71,30 +71,12 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Bring datasets/DATASET.yaml into force: stop the stream, count everything anew, publish, start. Safe to run again."""
-    from batch_layer import apply as protocol
-    from braid.adapters import failpoints, hive, kafka
-    from braid.adapters.clock import SystemClock
+    from braid.adapters import failpoints
 
-    with _found(dataset) as here, hive.connect(here.settings) as connection, ExitStack() as locks:
+    with _found(dataset) as here:
         failpoints.arm(here.settings)
-        told = _plan(here)
-        if told.refusals:
-            raise ChangeRefused(f"{dataset}: {'; '.join(told.refusals)}; nothing was changed")
-        if told.needed:
-            if not as_json:
-                _show(told, _cost(here), here)
-            if not yes and not _confirmed(dataset, as_json):
-                progress(f"{dataset}: not applied; nothing was changed")
-                raise typer.Exit(1)
-            with kafka.KafkaLog(here.settings.kafka_bootstrap) as log:
-                protocol.check(log, here.master, here.stores.ledger)
-        ports = protocol.Ports(
-            here.stores.ledger, here.store, hive.HiveCatalogue(connection, here.declared), _Stream(here, locks),
-            SystemClock(), lambda: _build(here),
-        )  # fmt: skip
-        writer = f"apply:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-        _run(dataset, protocol.steps(ports, here.declared, writer))
-        current, head = here.stores.ledger.current(), here.stores.ledger.head()
+        told = _asked(here, yes, as_json)
+        current, head = _applied(here, told)
     if as_json:
         show_json({
             "dataset": dataset, "applied": told.needed, "definition": here.declared.hash, "from": told.old,
@@ -104,6 +86,38 @@ def apply(
         show(f"{dataset}: {here.declared.hash[:12]} is in force; generation {current.gen} counts every event by it")
     else:
         show(f"{dataset}: nothing to apply: the file decides every number as the declaration in force does")
+
+
+def _asked(here: Found, yes: bool, as_json: bool) -> "Plan":
+    """Return what is to be applied, once it can be and a person wants it."""
+    dataset, told = here.declared.dataset, _plan(here)
+    if told.refusals:
+        raise ChangeRefused(f"{dataset}: {'; '.join(told.refusals)}; nothing was changed")
+    if told.needed and not as_json:
+        _show(told, _cost(here), here)
+    if told.needed and not yes and not _confirmed(dataset, as_json):
+        progress(f"{dataset}: not applied; nothing was changed")
+        raise typer.Exit(1)
+    return told
+
+
+def _applied(here: Found, told: "Plan") -> "tuple[Current, LedgerRow]":
+    """Take every step; return what is served then, and head."""
+    from batch_layer import apply as protocol
+    from braid.adapters import hive, kafka
+    from braid.adapters.clock import SystemClock
+
+    with hive.connect(here.settings) as connection, ExitStack() as locks:
+        if told.needed:
+            with kafka.KafkaLog(here.settings.kafka_bootstrap) as log:
+                protocol.check(log, here.master, here.stores.ledger)
+        ports = protocol.Ports(
+            here.stores.ledger, here.store, hive.HiveCatalogue(connection, here.declared), _Stream(here, locks),
+            SystemClock(), lambda: _build(here),
+        )  # fmt: skip
+        writer = f"apply:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        _run(here.declared.dataset, protocol.steps(ports, here.declared, writer))
+    return here.stores.ledger.current(), here.stores.ledger.head()
 
 
 @contextmanager
