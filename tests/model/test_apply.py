@@ -152,6 +152,20 @@ def test_a_batch_of_the_old_declaration_that_comes_back_publishes_nothing(tmp_pa
     finish(world)
 
 
+@pytest.mark.parametrize("at", ["views", "written"])
+def test_a_batch_of_the_old_declaration_under_way_may_publish_before_the_new_one(tmp_path: Path, at: str) -> None:
+    world, _ = loaded(tmp_path)
+    under_way = world.build()
+    until(under_way, at)
+    until(world.applying(NEW), "defined")
+    list(under_way)
+    current = world.ledger.current()
+    assert current.definition == OLD.hash and current.cut_seq < definition_rows(world)[0].seq
+    assert world.check_answers(world.follower())[0] == OLD.hash
+    list(world.applying(NEW, "again"))
+    finish(world)
+
+
 def test_a_head_that_moves_between_the_stop_and_the_row_is_no_loss(tmp_path: Path) -> None:
     world, driver = loaded(tmp_path)
     steps = world.applying(NEW)
