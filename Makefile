@@ -35,8 +35,8 @@ forecast:
 
 test: setup ## every test: unit, model, Spark, the real stack, the browser
 	@$(BIN)/braid doctor --tests
-	$(if $(TESTS),$(BIN)/python -m pytest $(TESTS),$(BIN)/python -m pytest -n 2 src tests/unit tests/model)
-	$(if $(TESTS),,$(BIN)/python -m pytest tests/spark tests/services tests/browser)
+	$(if $(TESTS),$(BIN)/python -m pytest $(TESTS),$(BIN)/python -m pytest -n 2 --dist loadgroup tests/spark src tests/unit tests/model)
+	$(if $(TESTS),,$(BIN)/python -m pytest tests/services tests/browser)
 
 why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
 	$(BIN)/python -m bench.why --seed $(or $(SEED),7)

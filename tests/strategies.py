@@ -14,8 +14,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from braid.declaration import Field, Topic
-from braid.grammar import bounds
+from braid.declaration import Field, Topic, bounds
 
 APPEND_US = 1_795_169_000_000_000  # 2026-11-20T10:03:20Z
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -21,4 +21,4 @@ export const measureTitle = (view, name) => {
 
 /** Decimal digits of a column: its measure's own, none for counts. */
 export const scaleOf = (view, column) =>
-  column.stat === "n" ? 0 : Math.max(column.stat === "mean" || column.stat === "stddev" ? 1 : 0, view.measures.find((m) => m.measure === column.measure).scale);
+  column.stat === "n" || column.stat === "distinct" ? 0 : Math.max(column.stat === "mean" || column.stat === "stddev" ? 1 : 0, view.measures.find((m) => m.measure === column.measure).scale);

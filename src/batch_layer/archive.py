@@ -123,7 +123,7 @@ def runs(rows: Sequence[LedgerRow]) -> Iterator[list[LedgerRow]]:
 
 def columns(topic: Topic) -> str:
     """Return the columns of the master's files of a topic, as Spark's schema text."""
-    fields = [f"f_{f.name} {'BIGINT' if f.type != 'string' else 'STRING'}" for f in topic.fields.values()]
+    fields = [f"f_{f.name} {'BIGINT' if f.type != 'string' else 'STRING'}" for f in topic.columns.values()]
     return ", ".join([
         "seq BIGINT", "topic STRING", "`partition` INT", "`offset` BIGINT", "append_us BIGINT", "reason STRING",
         "id64 BIGINT", "salted64 BIGINT", "event_us BIGINT", *fields, "raw BINARY",

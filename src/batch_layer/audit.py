@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from braid import gaps
-from braid.aggregates import State
+from braid.aggregates import FIELDS, State, plain
 from braid.declaration import Declaration, ViewSpec
 from braid.errors import AuditFailed
 from braid.generations import Audited, Unaudited
@@ -26,7 +26,6 @@ from braid.ports import Fragments
 from braid.views import Key, View, totals
 
 ROWS_AT_ONCE = 500  # ledger rows whose fragments are held in memory together
-_FIELDS = ("n", "sum", "sumsq", "min", "max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +145,13 @@ def _differences(spec: ViewSpec, mine: State | None, theirs: State | None) -> It
         if getattr(a, name) != getattr(b, name):
             yield _values(name, getattr(a, name), getattr(b, name))
     for measure, x, y in zip(spec.measures, a.measures, b.measures, strict=False):
-        for name in _FIELDS:
-            if getattr(x, name) != getattr(y, name):
-                yield _values(f"{measure.name} {name}", getattr(x, name), getattr(y, name))
+        for name, mine_, theirs_ in zip(FIELDS[measure.kind], plain(x), plain(y), strict=True):
+            if mine_ != theirs_:
+                yield _values(f"{measure.name} {name}", mine_, theirs_)
 
 
-def _values(name: str, mine: int | None, theirs: int | None) -> str:
-    delta = "" if mine is None or theirs is None else f", delta {mine - theirs:+d}"
+def _values(name: str, mine: int | str | None, theirs: int | str | None) -> str:
+    delta = f", delta {mine - theirs:+d}" if isinstance(mine, int) and isinstance(theirs, int) else ""
     return f"{name}: batch {mine}, speed {theirs}{delta}"
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
+from typing import Any, TypeAlias
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -23,9 +23,11 @@ from batch_layer.audit import Counts, Own
 from braid import sql, views
 from braid.adapters import spark as frames
 from braid.adapters.master import Cut, Master, Tally
-from braid.aggregates import Moments, State
+from braid.aggregates import NOTHING, Distinct, Held, Moments, Quantiles, State
 from braid.declaration import Declaration, Measure, Topic, ViewSpec
 from braid.views import Key, View
+
+Cells: TypeAlias = Mapping[tuple[int, tuple[int, Key]], Held]
 
 _PARSED, _COUNTED, _RAW = "braid_batch_parsed", "braid_batch_counted", "braid_batch_raw"
 _SEQ = "seq"  # the further key of partials; 0 for everything up to the served cut
@@ -97,7 +99,8 @@ def folds_of(specs: Sequence[ViewSpec]) -> list[tuple[ViewSpec, list[ViewSpec]]]
     for spec in sorted(specs, key=lambda v: (v.window_us == 0, v.window_us)):
         at = next((i for i, (fold, _) in enumerate(folds) if _holds(fold, spec)), None)
         if at is None:
-            folds.append((_named_by_field(replace(spec, measures=_distinct(spec.measures))), [spec]))
+            named = _named_by_field(spec)
+            folds.append((replace(named, measures=_distinct(named.measures)), [spec]))
         else:
             fold, held = folds[at]
             measures = _distinct((*fold.measures, *_named_by_field(spec).measures))
@@ -107,7 +110,7 @@ def folds_of(specs: Sequence[ViewSpec]) -> list[tuple[ViewSpec, list[ViewSpec]]]
 
 def _holds(fold: ViewSpec, spec: ViewSpec) -> bool:
     divides = spec.window_us == 0 or (fold.window_us > 0 and spec.window_us % fold.window_us == 0)
-    return (fold.by, fold.topics) == (spec.by, spec.topics) and divides
+    return (fold.by, fold.topics, fold.where) == (spec.by, spec.topics, spec.where) and divides
 
 
 def _named_by_field(spec: ViewSpec) -> ViewSpec:
@@ -115,7 +118,7 @@ def _named_by_field(spec: ViewSpec) -> ViewSpec:
 
 
 def _distinct(measures: Sequence[Measure]) -> tuple[Measure, ...]:
-    return tuple({m.of: m for m in measures}.values())
+    return tuple({m.id: m for m in measures}.values())
 
 
 def _parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> DataFrame:
@@ -181,7 +184,7 @@ def _good(
     """Return (n, fp) of the events that count in every seq: from a view of all topics when there is one."""
     topics = {topic.name for topic in declaration.topics}
     for spec in declaration.fragment_views:
-        if topics <= set(spec.topics):
+        if topics <= set(spec.topics) and spec.where is None:
             return {seq: views.totals(view) for seq, view in own[spec.name].items()}
     found = spark.sql(
         f"SELECT f_{_SEQ}, count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) "
@@ -193,21 +196,43 @@ def _good(
 def _fold(spark: SparkSession, declaration: Declaration, spec: ViewSpec) -> dict[int, dict[tuple[int, Key], State]]:
     """Return a view's states by seq; under 0 those of everything up to the served cut."""
     found: dict[int, dict[tuple[int, Key], State]] = {}
-    # the fold of a view that has the seq as its first key
-    table = spark.sql(sql.fold(declaration, replace(spec, by=(_SEQ, *spec.by)), _COUNTED)).toArrow()
-    for seq, place, state in _states(spec, [column.to_pylist() for column in table.columns]):
+    keyed = replace(spec, by=(_SEQ, *spec.by))  # the fold of a view that has the seq as its first key
+    cells = {
+        m.id: _cells(spark, spec, m, sql.fold_cells(declaration, keyed, m, _COUNTED))
+        for m in spec.measures
+        if m.kind != "moments"
+    }
+    table = spark.sql(sql.fold(declaration, keyed, _COUNTED)).toArrow()
+    for seq, place, state in _states(spec, [column.to_pylist() for column in table.columns], cells):
         found.setdefault(seq, {})[place] = state
     return found
 
 
-def _states(spec: ViewSpec, columns_: Sequence[list[Any]]) -> Iterator[tuple[int, tuple[int, Key], State]]:
+def _cells(spark: SparkSession, spec: ViewSpec, measure: Measure, text: str) -> Cells:
+    """Return what is held of a measure that is no moments, by seq and place."""
+    gathered: dict[tuple[int, tuple[int, Key]], list[Any]] = {}
     keys = 2 + len(spec.by)
+    for row in zip(*(column.to_pylist() for column in spark.sql(text).toArrow().columns), strict=True):
+        place = (row[1], (row[0], tuple(row[2:keys])))
+        gathered.setdefault(place, []).append(row[keys] if measure.kind == "distinct" else (row[keys], row[keys + 1]))
+    made = Distinct if measure.kind == "distinct" else Quantiles
+    return {place: made(tuple(sorted(values))) for place, values in gathered.items()}
+
+
+def _states(
+    spec: ViewSpec, columns_: Sequence[list[Any]], cells: Mapping[str, Cells]
+) -> Iterator[tuple[int, tuple[int, Key], State]]:
+    moments = [m for m in spec.measures if m.kind == "moments"]
+    assert len(columns_) == 2 + len(spec.by) + 3 + 6 * len(moments)  # noqa: S101 - the columns of `sql.fold`
     for window_start_us, seq, *rest in zip(*columns_, strict=True):
         key = tuple(rest[: len(spec.by)])
         n, fp_hi, fp_lo, *numbers = rest[len(spec.by) :]
-        measures = tuple(_moments(numbers[i : i + 6]) for i in range(0, len(numbers), 6))
-        yield seq, (window_start_us, key), State(n, _fp(fp_hi, fp_lo), measures)
-    assert len(columns_) == keys + 3 + 6 * len(spec.measures)  # noqa: S101 - the columns of `sql.fold`
+        place = (window_start_us, key)
+        held = {m.id: _moments(numbers[6 * i : 6 * i + 6]) for i, m in enumerate(moments)}
+        measures = tuple(
+            held[m.id] if m.id in held else cells[m.id].get((seq, place), NOTHING[m.kind]) for m in spec.measures
+        )
+        yield seq, place, State(n, _fp(fp_hi, fp_lo), measures)
 
 
 def _moments(columns_: Sequence[Any]) -> Moments:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from braid.aggregates import COUNTS, FIELDS
 from braid.declaration import AlertRule, Declaration, Field, Topic, ViewSpec, load
 
 FRAGMENT_TTL_S = 72 * 3600
@@ -202,9 +203,11 @@ def fragments(declaration: Declaration, view: ViewSpec) -> Table:
 
 
 def state_columns(view: ViewSpec) -> tuple[tuple[str, str], ...]:
-    """Return the columns of a state as (name, CQL type): n, fp, then five per measure."""
+    """Return the columns of a state as (name, CQL type): n, fp, then those of each measure."""
     kinds = (("n", "varint"), ("sum", "varint"), ("sumsq", "varint"), ("min", "bigint"), ("max", "bigint"))
-    return (("n", "varint"), ("fp", "varint"), *((f"{m.name}__{k}", kind) for m in view.measures for k, kind in kinds))
+    texts = {kind: tuple((name, "text") for name in FIELDS[kind]) for kind in ("quantiles", "distinct")}
+    held = ((m, texts.get(m.kind, kinds)) for m in view.measures)
+    return (("n", "varint"), ("fp", "varint"), *((f"{m.name}__{k}", kind) for m, of in held for k, kind in of))
 
 
 def alerts_log(declaration: Declaration) -> Table:
@@ -235,7 +238,7 @@ def acknowledgements(declaration: Declaration) -> Table:
 
 def projection(declaration: Declaration, view: ViewSpec) -> Table:
     """Return the readable table of a view: finished numbers as of `seq`, newest window first."""
-    finished = ((name, "bigint" if stat == "n" else "double") for name, _, stat in view.finished)
+    finished = ((name, "bigint" if stat in COUNTS else "double") for name, _, stat in view.finished)
     columns = (
         *((c, "text") for c in view.by), ("window_start", "timestamp"), *finished, ("n", "bigint"), ("seq", "bigint"),
     )  # fmt: skip
@@ -251,9 +254,9 @@ def alert_table(declaration: Declaration, rule: AlertRule) -> Table:
     when, ids = event_time_column(topic), tuple(id_columns(topic, rule))
     rest = tuple(c for c in dict.fromkeys((rule.of, *rule.show)) if c not in {*rule.by, *ids, when})
     columns = (
-        *((c, _TYPES[topic.fields[c].type]) for c in rule.by), ("day", "date"), (when, "timestamp"),
+        *((c, "text") for c in rule.by), ("day", "date"), (when, "timestamp"),
         *((c, "text") for c in ids), ("topic", "text"), ("partition", "int"), ("offset", "bigint"),
-        *((c, _TYPES[topic.fields[c].type]) for c in rest),
+        *((c, _TYPES[topic.columns[c].type]) for c in rest),
         ("z", "double"), ("baseline_n", "bigint"), ("baseline_mean", "double"), ("baseline_stddev", "double"),
         ("seq", "bigint"),
     )  # fmt: skip
@@ -283,7 +286,7 @@ def shown_fields(declaration: Declaration, rule: AlertRule) -> dict[str, Field]:
     """Return the fields of an alert's readable table that come out of `Alert.values`."""
     topic, names = topic_of(declaration, rule), alert_table(declaration, rule).names
     when = event_time_column(topic)
-    return {name: f for name, f in topic.fields.items() if name in names and name not in {*rule.by, when}}
+    return {name: f for name, f in topic.columns.items() if name in names and name not in {*rule.by, when}}
 
 
 def projections(declaration: Declaration) -> tuple[Table, ...]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -22,13 +22,17 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic import Field as Bounded
 
+from braid import expressions
 from braid.errors import DeclarationError
+from braid.expressions import ExpressionError, Known, Scalar
 
 Kind = Literal["string", "decimal", "integer", "time"]
-Stat = Literal["n", "sum", "mean", "stddev", "min", "max"]
+Stat = Literal["n", "sum", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "distinct"]
+StateKind = Literal["moments", "quantiles", "distinct"]
 Layer = Literal["merged", "batch", "speed"]
 
 LIMIT = 3 * 10**9  # |x| of a scaled measure stays below this, so that x² fits 64 bits (design: state)
+QUANTILES: Mapping[str, int] = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}  # the statistic, and its percent
 _UNITS_US = {"second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6, "day": 86400 * 10**6}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 # names that Braid's own tables and answers use beside the declared ones
@@ -99,6 +103,22 @@ class EventTime:
 
 
 @dataclass(frozen=True, slots=True)
+class Derived:
+    """A column computed from an event's fields and the derived columns before it; from there on it is like a field.
+
+    `field.optional` says whether a good event can be without a value.
+    """
+
+    field: Field
+    value: Scalar
+
+    @property
+    def name(self) -> str:
+        """The column's name."""
+        return self.field.name
+
+
+@dataclass(frozen=True, slots=True)
 class Topic:
     """One Kafka topic of a dataset and the shape of its records."""
 
@@ -106,16 +126,39 @@ class Topic:
     fields: Mapping[str, Field]
     event_id: tuple[str, ...]
     event_time: EventTime
+    derived: tuple[Derived, ...] = ()
+
+    @property
+    def columns(self) -> Mapping[str, Field]:
+        """What an event holds: the record's fields, then the derived columns."""
+        return {**self.fields, **{d.name: d.field for d in self.derived}} if self.derived else self.fields
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A numeric field of a view and the statistics wanted of it."""
+    """A column of a view and the statistics wanted of it, all finished from one state of kind `kind`.
+
+    Statistics of other kinds of the same declared measure are a `Measure` of their own; `id` tells them apart.
+    """
 
     name: str
     of: str
     stats: tuple[Stat, ...]
     scale: int
+    kind: StateKind = "moments"
+    text: bool = False  # the column holds texts
+
+    @property
+    def id(self) -> str:
+        """The name within the view's states."""
+        return self.name if self.kind == "moments" else f"{self.name}__{self.kind}"
+
+
+def kind_of(stat: Stat) -> StateKind:
+    """Return the state from which a statistic is finished."""
+    if stat == "distinct":
+        return "distinct"
+    return "quantiles" if stat in QUANTILES else "moments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +172,7 @@ class ViewSpec:
     topics: tuple[str, ...]
     title: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
+    where: Scalar | None = None
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
@@ -184,6 +228,7 @@ class Declaration:
     description: str
     text: str
     hash: str
+    by_name: bool = False  # runs only where it was started by its name
     attribution: str = ""  # where the data come from and under which terms, for people; addresses become links
 
     def topic(self, name: str) -> Topic:
@@ -215,10 +260,10 @@ def _finer(fine: ViewSpec, coarse: ViewSpec) -> bool:
     Of two equal views neither would be left with fragments, so a strictly finer one is asked for.
     """
     windows = fine.window_us and (coarse.window_us == 0 or coarse.window_us % fine.window_us == 0)
-    same = {(m.name, m.of) for m in fine.measures} == {(m.name, m.of) for m in coarse.measures}
+    same = {(m.id, m.of) for m in fine.measures} == {(m.id, m.of) for m in coarse.measures}
     keys = set(coarse.by) <= set(fine.by)
     strict = set(coarse.by) < set(fine.by) or coarse.window_us != fine.window_us
-    if not (same and keys and strict and fine.topics == coarse.topics):
+    if not (same and keys and strict and fine.topics == coarse.topics and fine.where == coarse.where):
         return False
     return bool(windows) or fine.window_us == coarse.window_us
 
@@ -285,9 +330,27 @@ class _Field(_Strict):
     meaning: str = ""
 
 
+class _Derived(_Strict):
+    type: Literal["string", "decimal", "integer"]
+    sql: str
+    scale: Annotated[int, Bounded(ge=0, le=9)] | None = None
+    min: Number | None = None
+    max: Number | None = None
+    max_length: Annotated[int, Bounded(ge=1, le=4096)] = 256
+    unit: str = ""
+    meaning: str = ""
+
+
 class _EventTime(_Strict):
     field: Name
     zone: str = "UTC"
+
+
+class _Topic(_Strict):
+    event_id: Annotated[Names, Bounded(min_length=1)]
+    event_time: _EventTime | Literal["append"]
+    fields: Annotated[dict[Name, _Field], Bounded(min_length=1)]
+    derived: dict[Name, _Derived] = {}
 
 
 class _Batch(_Strict):
@@ -301,6 +364,8 @@ class _Measure(_Strict):
 
 class _View(_Strict):
     title: str = ""
+    topics: Annotated[tuple[TopicName, ...], BeforeValidator(_tuple), Bounded(min_length=1)] | None = None
+    where: str | None = None
     by: Annotated[Names, Bounded(min_length=1, max_length=8)]
     window: Annotated[int, BeforeValidator(_window_us)]
     measures: Annotated[dict[Name, _Measure], Bounded(min_length=1)]
@@ -330,12 +395,15 @@ class _File(_Strict):
     title: str = ""
     description: str = ""
     attribution: str = ""
-    topic: TopicName
-    event_id: Annotated[Names, Bounded(min_length=1)]
-    event_time: _EventTime | Literal["append"]
+    topic: TopicName | None = None
+    topics: Annotated[dict[TopicName, _Topic], Bounded(min_length=1)] = {}
+    event_id: Names = ()
+    event_time: _EventTime | Literal["append"] | None = None
     dedupe: Literal["by_id", "none"] = "by_id"
     batch: _Batch | None = None
-    fields: Annotated[dict[Name, _Field], Bounded(min_length=1)]
+    start: Literal["always", "by_name"] = "always"
+    fields: dict[Name, _Field] = {}
+    derived: dict[Name, _Derived] = {}
     views: Annotated[dict[Name, _View], Bounded(min_length=1)]
     alerts: dict[Name, _Alert] = {}
     api: dict[Annotated[str, Bounded(pattern=r"^/api/[a-z0-9/_-]+$")], _Api] = {}
@@ -483,12 +551,16 @@ def _keys_at(path: tuple[str, ...]) -> list[str]:
     models: dict[object, type[BaseModel]] = {
         0: _File,
         "fields": _Field,
+        "derived": _Derived,
         "views": _View,
         "alerts": _Alert,
         "api": _Api,
         "event_time": _EventTime,
         "batch": _Batch,
     }
+    if path and path[0] == "topics":  # below a topic's name stand the keys of the top level
+        path = path[2:]
+        models[0] = _Topic
     model = models.get(path[0] if path else 0)
     if path and path[0] == "views" and "measures" in path:
         model = _Measure
@@ -504,22 +576,73 @@ class _Checked:
 
     def declaration(self, text: str) -> Declaration:
         f = self.file
-        fields = {name: self._field(name, raw) for name, raw in f.fields.items()}
-        topic = Topic(f.topic, fields, f.event_id, self._event_time(fields))
-        for i, name in enumerate(f.event_id):
-            self._known(("event_id", str(i)), name, fields)
-            if fields[name].optional:
-                raise self.reader.error(("event_id", str(i)), "a field that every event has", f"the optional '{name}'")
-        views = tuple(self._view(name, raw, topic) for name, raw in f.views.items())
-        alerts = tuple(self._alert(name, raw, fields, views) for name, raw in f.alerts.items())
+        topics = tuple(self._topic(name, raw, at) for name, raw, at in self._raw_topics())
+        self._alike(topics)
+        views = tuple(self._view(name, raw, topics) for name, raw in f.views.items())
+        alerts = tuple(self._alert(name, raw, topics, views) for name, raw in f.alerts.items())
         api = tuple(self._api(path, raw, views) for path, raw in f.api.items())
         result = Declaration(
-            dataset=f.dataset, topics=(topic,), views=views, alerts=alerts, api=api, dedupe=f.dedupe,
+            dataset=f.dataset, topics=topics, views=views, alerts=alerts, api=api, dedupe=f.dedupe,
             batch_every_us=f.batch.every if f.batch else None, title=f.title or f.dataset, description=f.description,
-            text=text, hash=_hash(f), attribution=f.attribution,
+            text=text, hash=_hash(f), by_name=f.start == "by_name", attribution=f.attribution,
         )  # fmt: skip
         self._tables(result)
         return result
+
+    def _raw_topics(self) -> list[tuple[str, _Topic, tuple[str, ...]]]:
+        """Return (name, keys, path) of each topic: those under `topics`, or the one at the top level."""
+        f = self.file
+        top = [key for key in ("topic", "event_id", "event_time", "fields", "derived") if getattr(f, key)]
+        if f.topics:
+            if top:
+                raise self.reader.error((top[0],), "either topics or the keys of one topic", f"topics and {top[0]}")
+            return [(name, raw, ("topics", name)) for name, raw in f.topics.items()]
+        for key in ("topic", "event_id", "event_time", "fields"):
+            if not getattr(f, key):
+                raise self.reader.error((key,), "a value", "nothing", f"add the key '{key}'")
+        assert f.topic is not None and f.event_time is not None  # noqa: S101 - narrows for the type checker
+        return [(f.topic, _Topic(event_id=f.event_id, event_time=f.event_time, fields=f.fields, derived=f.derived), ())]
+
+    def _topic(self, name: str, raw: _Topic, at: tuple[str, ...]) -> Topic:
+        fields = {column: self._field(column, of, (*at, "fields", column)) for column, of in raw.fields.items()}
+        for i, part in enumerate(raw.event_id):
+            here = (*at, "event_id", str(i))
+            self._known(here, part, fields)
+            if fields[part].optional:
+                raise self.reader.error(here, "a field that every event has", f"the optional '{part}'")
+        when = self._event_time(fields, raw.event_time, at)
+        derived: list[Derived] = []
+        for column, of in raw.derived.items():
+            derived.append(self._derived(column, of, {**fields, **{d.name: d.field for d in derived}}, at))
+        return Topic(name, fields, raw.event_id, when, tuple(derived))
+
+    def _derived(self, name: str, raw: _Derived, held: Mapping[str, Field], at: tuple[str, ...]) -> Derived:
+        path = (*at, "derived", name)
+        if name in held:
+            raise self.reader.error(path, "a name of its own", f"'{name}', which is a field", "choose another name")
+        plain = {key: getattr(raw, key) for key in ("type", "scale", "min", "max", "max_length", "unit", "meaning")}
+        made = self._field(name, _Field(**plain), path)
+        known = {column: _known_of(of) for column, of in held.items()}
+        try:
+            if made.type == "string":
+                value = expressions.string(raw.sql, known, made.max_length)
+            else:
+                value = expressions.number(raw.sql, known, made.scale, *bounds(made))
+        except ExpressionError as error:
+            raise self.reader.error((*path, "sql"), str(error), f"'{raw.sql}'") from error
+        return Derived(replace(made, optional=value.nullable), value)
+
+    def _alike(self, topics: tuple[Topic, ...]) -> None:
+        """Columns of one name are one column of the dataset, whatever topic they come from."""
+        seen: dict[str, tuple[str, Field]] = {}
+        for topic in topics:
+            for name, found in topic.columns.items():
+                other, held = seen.setdefault(name, (topic.name, found))
+                if (held.type, held.scale) != (found.type, found.scale):
+                    raise self.reader.error(
+                        ("topics", topic.name, "fields", name), f"type {held.type} and scale {held.scale} as in topic {other}",
+                        f"type {found.type} and scale {found.scale}", "give one of the two another name",
+                    )  # fmt: skip
 
     def _known(self, path: tuple[str, ...], name: str, fields: Mapping[str, Field]) -> Field:
         if name not in fields:
@@ -528,8 +651,7 @@ class _Checked:
             )
         return fields[name]
 
-    def _field(self, name: str, raw: _Field) -> Field:
-        path = ("fields", name)
+    def _field(self, name: str, raw: _Field, path: tuple[str, ...]) -> Field:
         if name in _RESERVED:
             raise self.reader.error(path, "a name that Braid does not use itself", f"'{name}'", "choose another name")
         if raw.scale is not None and raw.type != "decimal":
@@ -555,41 +677,63 @@ class _Checked:
             raw.meaning,
         )
 
-    def _event_time(self, fields: Mapping[str, Field]) -> EventTime:
-        raw = self.file.event_time
+    def _event_time(
+        self, fields: Mapping[str, Field], raw: _EventTime | Literal["append"], at: tuple[str, ...]
+    ) -> EventTime:
         if raw == "append":
             return EventTime(None)
-        assert isinstance(raw, _EventTime)  # noqa: S101 - narrows the union for the type checker
-        found = self._known(("event_time", "field"), raw.field, fields)
+        found = self._known((*at, "event_time", "field"), raw.field, fields)
         if found.type != "time" or found.optional:
             raise self.reader.error(
-                ("event_time", "field"), "a time field that every event has", f"'{raw.field}' of type {found.type}"
+                (*at, "event_time", "field"), "a time field that every event has", f"'{raw.field}' of type {found.type}"
             )
         try:
             ZoneInfo(raw.zone)
         except (KeyError, ValueError, OSError) as error:
             raise self.reader.error(
-                ("event_time", "zone"), "a time zone such as Europe/Paris", f"'{raw.zone}'"
+                (*at, "event_time", "zone"), "a time zone such as Europe/Paris", f"'{raw.zone}'"
             ) from error
         return EventTime(raw.field, raw.zone)
 
-    def _view(self, name: str, raw: _View, topic: Topic) -> ViewSpec:
+    def _view(self, name: str, raw: _View, topics: tuple[Topic, ...]) -> ViewSpec:
         path = ("views", name)
+        declared = [topic.name for topic in topics]
+        for i, topic in enumerate(raw.topics or ()):
+            if topic not in declared:
+                raise self.reader.error((*path, "topics", str(i)), f"one of {', '.join(declared)}", f"'{topic}'")
+        read = [topic for topic in topics if raw.topics is None or topic.name in raw.topics]
+        held = _common(read)
         for i, key in enumerate(raw.by):
-            found = self._known((*path, "by", str(i)), key, topic.fields)
-            if found.type != "string" or found.optional:
+            found = self._known((*path, "by", str(i)), key, held)
+            if found.type not in {"string", "integer"} or found.optional:
+                shown = f"'{key}' of type {found.type}" + (", which can be without a value" if found.optional else "")
                 raise self.reader.error(
-                    (*path, "by", str(i)), "a string field that every event has", f"'{key}' of type {found.type}"
-                )
-        measures = []
-        for measure, m in raw.measures.items():
-            here = (*path, "measures", measure, "of")
-            if m.of not in topic.fields or not topic.fields[m.of].numeric:
-                raise self.reader.error(here, "a decimal field", f"'{m.of}'", "declare it under fields")
-            measures.append(Measure(measure, m.of, m.stats, topic.fields[m.of].scale))
-        view = ViewSpec(name, raw.by, raw.window, tuple(measures), (topic.name,), raw.title or name, raw.rename)
+                    (*path, "by", str(i)), "a string or integer field that every event has", shown,
+                    "give it a value by a derived column with coalesce" if found.optional else "",
+                )  # fmt: skip
+        measures = tuple(m for measure, of in raw.measures.items() for m in self._measures(path, measure, of, held))
+        where = None
+        if raw.where is not None:
+            try:
+                where = expressions.condition(raw.where, {column: _known_of(of) for column, of in held.items()})
+            except ExpressionError as error:
+                raise self.reader.error((*path, "where"), str(error), f"'{raw.where}'") from error
+        names = tuple(topic.name for topic in read)
+        view = ViewSpec(name, raw.by, raw.window, measures, names, raw.title or name, raw.rename, where)
         self._columns(path, view)
         return view
+
+    def _measures(
+        self, path: tuple[str, ...], name: str, raw: _Measure, held: Mapping[str, Field]
+    ) -> Iterator[Measure]:
+        """Yield a measure of each kind of state that the statistics ask for."""
+        here = (*path, "measures", name)
+        found = held.get(raw.of)
+        if found is None or not (found.numeric or all(kind_of(stat) == "distinct" for stat in raw.stats)):
+            raise self.reader.error((*here, "of"), "a decimal field", f"'{raw.of}'", "declare it under fields")
+        for kind in dict.fromkeys(map(kind_of, raw.stats)):
+            stats = tuple(stat for stat in raw.stats if kind_of(stat) == kind)
+            yield Measure(name, raw.of, stats, found.scale, kind, not found.numeric)
 
     def _columns(self, path: tuple[str, ...], view: ViewSpec) -> None:
         plain = {f"{m.name}_{s}" for m in view.measures for s in m.stats}
@@ -613,16 +757,20 @@ class _Checked:
                     "use rename, or name the measure differently",
                 )
 
-    def _alert(self, name: str, raw: _Alert, fields: Mapping[str, Field], views: tuple[ViewSpec, ...]) -> AlertRule:
+    def _alert(self, name: str, raw: _Alert, topics: tuple[Topic, ...], views: tuple[ViewSpec, ...]) -> AlertRule:
         path = ("alerts", name)
+        everything = {column: of for topic in topics for column, of in topic.columns.items()}
+        if not self._known((*path, "of"), raw.of, everything).numeric:
+            raise self.reader.error((*path, "of"), "a decimal field", f"'{raw.of}'")
         for key in ("by", "show"):
             for i, column in enumerate(getattr(raw, key)):
-                self._known((*path, key, str(i)), column, fields)
-        if not self._known((*path, "of"), raw.of, fields).numeric:
-            raise self.reader.error((*path, "of"), "a decimal field", f"'{raw.of}'")
+                self._known((*path, key, str(i)), column, everything)
         for view in views:
-            measure = next((m for m in view.measures if m.of == raw.of), None)
-            if view.window_us == 0 and view.by == raw.by and measure:
+            measure = next((m for m in view.measures if m.of == raw.of and m.kind == "moments"), None)
+            if view.window_us == 0 and view.by == raw.by and len(view.topics) == 1 and measure:
+                held = next(topic.columns for topic in topics if topic.name == view.topics[0])
+                for i, column in enumerate(raw.show):
+                    self._known((*path, "show", str(i)), column, held)
                 return AlertRule(
                     name,
                     raw.of,
@@ -661,11 +809,58 @@ class _Checked:
                 taken.add(name)
 
 
+def _known_of(of: Field) -> Known:
+    """Return what an expression may know of a column."""
+    if of.type == "time":
+        return Known("time", 10**6, expressions.TIME_BOUND, of.optional)
+    if of.type == "string":
+        longest = of.max_length if of.values is None else max(len(value.encode()) for value in of.values)
+        return Known("text", 1, longest, of.optional)
+    return Known("number", 10**of.scale, max(map(abs, bounds(of))), of.optional)
+
+
+def bounds(of: Field) -> tuple[int, int]:
+    """Return the least and the greatest scaled integer that a numeric field takes, both inclusive.
+
+    Examples
+    --------
+    >>> bounds(Field("ndvi_mean", "decimal", scale=6, min=Decimal(-1), max=Decimal(1)))
+    (-1000000, 1000000)
+    """
+    one = Decimal(10) ** of.scale
+    low = -LIMIT + 1 if of.min is None else max(-LIMIT + 1, int((of.min * one).to_integral_value(ROUND_CEILING)))
+    high = LIMIT - 1 if of.max is None else min(LIMIT - 1, int((of.max * one).to_integral_value(ROUND_FLOOR)))
+    return low, high
+
+
+def _common(topics: Sequence[Topic]) -> dict[str, Field]:
+    """Return the columns that all of some topics have; one is optional where it is in any."""
+    first, *others = (topic.columns for topic in topics)
+    return {
+        name: replace(of, optional=of.optional or any(other[name].optional for other in others))
+        for name, of in first.items()
+        if all(name in other for other in others)
+    }
+
+
+def _groups(decides: Mapping[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
+    yield from (decides[name] for name in ("fields", "derived", "views", "alerts"))
+    yield from (topic[name] for topic in decides["topics"].values() for name in ("fields", "derived"))
+
+
 def _hash(file: _File) -> str:
     """Return the sha256 of what decides numbers: not titles, units, paths or the schedule."""
-    decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch"})
-    for group in ("fields", "views", "alerts"):
-        for item in decides[group].values():
+    decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch", "start"})
+    for group in _groups(decides):
+        for item in group.values():
             for words in ("title", "unit", "meaning"):
                 item.pop(words, None)
+    # a key that came later is not there while it says nothing: declarations without it keep their hash
+    for item in decides["views"].values():
+        for later in ("topics", "where"):
+            if item[later] is None:
+                del item[later]
+    for later in ("derived", "topics"):
+        if not decides[later]:
+            del decides[later]
     return hashlib.sha256(json.dumps(decides, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

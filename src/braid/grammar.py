@@ -8,7 +8,7 @@ bit set (a range costs it about 20 ns a character, a listed character 3).
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from braid.declaration import LIMIT, Field
 
@@ -74,19 +74,6 @@ def form(kind: str) -> str:
     """Return the pattern of a number's text that a field of this type can take at all, whatever its size."""
     fraction = rf"(?:\.{DIGIT}{{1,{MAX_FRACTION}}})?+" if kind == "decimal" else ""
     return INTEGER + fraction
-
-
-def bounds(field: Field) -> tuple[int, int]:
-    """Return the least and the greatest scaled integer that a numeric field takes, both inclusive.
-
-    Examples
-    --------
-    >>> bounds(Field("ndvi_mean", "decimal", scale=6, min=Decimal(-1), max=Decimal(1)))
-    (-1000000, 1000000)
-    """
-    low = -LIMIT + 1 if field.min is None else int(field.min.scaleb(field.scale).to_integral_value(ROUND_CEILING))
-    high = LIMIT - 1 if field.max is None else int(field.max.scaleb(field.scale).to_integral_value(ROUND_FLOOR))
-    return max(low, -LIMIT + 1), min(high, LIMIT - 1)
 
 
 # ---- the reasons, in the order in which their rules are tried -----------------------------------------------------

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-from braid.aggregates import Moments, State, finish
+from braid.aggregates import COUNTS, FIELDS, Moments, State, finished_of, held_of, plain, split
 from braid.declaration import ViewSpec
 from braid.views import Key
 
@@ -49,9 +49,13 @@ def columns(spec: ViewSpec) -> tuple[Column, ...]:
     found = [Column("window_start_us", "bigint", "start of the window, microseconds since 1970 UTC; 0: all time")]
     found += [Column(name, "string", "key") for name in spec.by]
     for name, m, stat in spec.finished:
-        found.append(Column(name, "bigint" if stat == "n" else "double", f"{stat} of {m.of}", exact=False))
+        found.append(Column(name, "bigint" if stat in COUNTS else "double", f"{stat} of {m.of}", exact=False))
     found += [Column("n", "bigint", "events"), Column("fp", "decimal(38,0)", "sum of the ids' hashes modulo 2^64")]
     for m in spec.measures:
+        if m.kind != "moments":
+            shown = {"quantiles": "bin:count of", "distinct": "kept hashes of"}[m.kind]
+            found += [Column(f"{m.name}__{name}", "string", f"{shown} {m.of}") for name in FIELDS[m.kind]]
+            continue
         at = f"{m.of}, at scale {m.scale}"
         found += [
             Column(f"{m.name}__n", "bigint", f"events that hold {m.of}"),
@@ -73,11 +77,13 @@ def exact_columns(spec: ViewSpec) -> tuple[Column, ...]:
 
 def row_of(spec: ViewSpec, place: tuple[int, Key], state: State) -> tuple[Any, ...]:
     """Return one state as a row, in the order of `columns`."""
-    at = {m.name: i for i, m in enumerate(spec.measures)}
-    finished = [finish(state.measures[at[m.name]], stat, m.scale) for _, m, stat in spec.finished]
+    finished = finished_of(spec, state).values()
     exact: list[Any] = [state.n, Decimal(state.fp)]
     for m in state.measures:
-        exact += [m.n, Decimal(m.sum), Decimal(m.sumsq), m.min, m.max]
+        if isinstance(m, Moments):
+            exact += [m.n, Decimal(m.sum), Decimal(m.sumsq), m.min, m.max]
+        else:
+            exact += plain(m)
     return (place[0], *place[1], *finished, *exact)
 
 
@@ -85,11 +91,8 @@ def place_of(spec: ViewSpec, row: Sequence[Any]) -> tuple[tuple[int, Key], State
     """Return ((window_start_us, key), state) from a row in the order of `exact_columns`."""
     keys = len(spec.by)
     window_start_us, key, (n, fp, *rest) = int(row[0]), tuple(row[1 : 1 + keys]), row[1 + keys :]
-    measures = []
-    for i in range(0, len(rest), 5):
-        m_n, m_sum, m_sumsq, m_min, m_max = rest[i : i + 5]
-        measures.append(Moments(int(m_n), int(m_sum), int(m_sumsq), m_min, m_max))
-    return (window_start_us, key), State(int(n), int(fp), tuple(measures))
+    measures = tuple(held_of(m.kind, values) for m, values in split(spec.measures, rest))
+    return (window_start_us, key), State(int(n), int(fp), measures)
 
 
 def part_of(spec: ViewSpec, place: tuple[int, Key]) -> str:

@@ -11,7 +11,8 @@ path of `braid verify`; the claim is then true or false, with nothing in between
 
 where the window's start is in microseconds since 1970 UTC (0 for all time), keys stand in the order of the view's `by`,
 `n` and `fp` count the events and sum their ids' 64-bit hashes modulo 2^64, and there is one list per measure in declared
-order: the events that held it, Σx, Σx², least and greatest x of the scaled integers x (the last two `null` without events).
+order: the events that held it, Σx, Σx², least and greatest x of the scaled integers x (the last two `null` without events);
+of quantiles one text, `bin:count` joined by commas, and of distinct values one text, the kept hashes as 16 hex digits each.
 Lines are sorted by window, then by key, code point by code point. The digest is the sha256 of them all, in hex.
 
 **The token**: `braid1.<payload>.<check>`; payload is base64url, without padding, of the receipt as JSON with sorted keys
@@ -34,7 +35,7 @@ from braid.errors import ReceiptRefused
 
 PREFIX = "braid1"
 _CHECK = 16  # characters of six bits: 96 bits of the sha256
-Measure: TypeAlias = tuple[int, int, int, int | None, int | None]
+Measure: TypeAlias = Sequence[int | str | None]
 Row: TypeAlias = tuple[int, Sequence[str], int, int, Sequence[Measure]]
 
 

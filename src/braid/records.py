@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
 from braid import grammar as g
-from braid.declaration import Field, Topic
+from braid.declaration import Field, Topic, bounds
 from braid.hashing import id_hashes
 
 
@@ -91,6 +91,8 @@ def parse(topic: Topic, raw: bytes | None, append_us: int) -> Event | DeadLetter
         event_us = _event_us(topic, values, append_us)
     except _Refused as refused:
         return DeadLetter(str(refused))
+    for derived in topic.derived:
+        values[derived.name] = derived.value.compute(values)
     id64, salted64 = id_hashes(topic.name, [values[name] for name in topic.event_id])
     return Event(id64, salted64, event_us, values)
 
@@ -201,7 +203,7 @@ def _scaled(field: Field, value: object) -> int:
         raise _Refused(g.out_of_range(field))
     exact = Decimal(value).scaleb(field.scale, _EXACT)
     scaled = int(exact.to_integral_value(ROUND_HALF_EVEN, _EXACT))
-    low, high = g.bounds(field)
+    low, high = bounds(field)
     if not low <= scaled <= high:
         raise _Refused(g.out_of_range(field))
     return scaled

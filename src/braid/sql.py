@@ -8,11 +8,12 @@ and a text for every field; the columns are cast from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from braid import grammar as g
 from braid import usual
-from braid.declaration import Declaration, Field, Topic, ViewSpec
+from braid.aggregates import BIN_BITS, DISTINCT_K
+from braid.declaration import Declaration, Derived, Field, Measure, Topic, ViewSpec
 from braid.thorough import pattern, text, thorough
 
 _RAW_SHOWN = 4096  # bytes of a dead letter that the driver receives
@@ -37,8 +38,8 @@ def parsed(topic: Topic, source: str) -> str:
     -------
     str
         SQL of: topic, partition, offset, append_us (bigint), raw (binary), reason (string, null when good), id64,
-        salted64, event_us (bigint), and `f_<name>` (string or bigint) for every field, in declared order. All but the
-        first six are null when there is a reason.
+        salted64, event_us (bigint), and `f_<name>` (string or bigint) for every field and derived column, in declared
+        order. All but the first six are null when there is a reason.
     """
     fields = tuple(topic.fields.values())
     values = [f"{_value(field, i, topic)} AS f_{field.name}" for i, field in enumerate(fields, start=1)]
@@ -51,7 +52,20 @@ def parsed(topic: Topic, source: str) -> str:
         "event_us": event,
     }
     when_good = [f"CASE WHEN reason IS NULL THEN {value} END AS {name}" for name, value in finished.items()]
-    return _select([*_POSITION, "reason", *when_good, *(f"f_{field.name}" for field in fields)], rows)
+    held = [f"f_{field.name}" for field in fields]
+    for column in topic.derived:
+        rows = _derived(column, rows)
+        held.append(f"f_{column.name}")
+    return _select([*_POSITION, "reason", *when_good, *held], rows)
+
+
+def _derived(column: Derived, rows: str) -> str:
+    """Return rows with one derived column more, null when there is a reason."""
+    for step in column.value.steps:
+        rows = _select(["*", *(f"{value} AS {name}" for name, value in step)], rows)
+    extra = [name for step in column.value.steps for name, _ in step]
+    everything = f"* EXCEPT ({', '.join(extra)})" if extra else "*"
+    return _select([everything, f"CASE WHEN reason IS NULL THEN {column.value.sql} END AS f_{column.name}"], rows)
 
 
 def _read(topic: Topic, source: str) -> str:
@@ -98,26 +112,57 @@ def _value(field: Field, i: int, topic: Topic) -> str:
 
 
 def used(declaration: Declaration, topic: Topic) -> tuple[str, ...]:
-    """Return the fields of `topic` that views or alerts read, in declared order."""
+    """Return the columns of `topic` that views or alerts read, in declared order."""
     views = [v for v in declaration.views if topic.name in v.topics]
-    names = {name for v in views for name in (*v.by, *(m.of for m in v.measures))}
+    names = {name for v in views for name in (*v.by, *(m.of for m in v.measures), *(v.where.reads if v.where else ()))}
     names |= {name for a in declaration.alerts for name in (a.of, *a.by, *a.show)}
-    return tuple(name for name in topic.fields if name in names)
+    return tuple(name for name in topic.columns if name in names)
 
 
-def slim(declaration: Declaration, topic: Topic, source: str) -> str:
-    """Return the SELECT of what the speed layer's driver needs of each record.
+def hashed(declaration: Declaration) -> tuple[str, ...]:
+    """Return the columns whose distinct values a view counts."""
+    found = (m.of for v in declaration.views for m in v.measures if m.kind == "distinct")
+    return tuple(dict.fromkeys(found))
+
+
+def slim(declaration: Declaration, source: str) -> str:
+    """Return the SELECT of what the speed layer's driver needs of each record, of every topic.
 
     Returns
     -------
     str
         SQL of: topic, partition, offset, append_us, raw (its first 4096 bytes, null when good), reason, id64,
-        salted64, event_us, and `f_<name>` of the fields that views and alerts read.
+        salted64, event_us, `f_<name>` of the columns that views and alerts read, `h_<name>` (bigint) the hash of those
+        whose distinct values are counted, and `w_<view>` (boolean) for a view with a condition. What a topic does not
+        have is null.
     """
-    shown = f"CASE WHEN reason IS NOT NULL THEN substr(raw, 1, {_RAW_SHOWN}) END AS raw"
-    fields = (f"f_{name}" for name in used(declaration, topic))
-    position = ("topic", "`partition`", "`offset`", "append_us")
-    return _select([*position, shown, "reason", "id64", "salted64", "event_us", *fields], parsed(topic, source))
+    names = list(dict.fromkeys(name for topic in declaration.topics for name in used(declaration, topic)))
+    parts = []
+    for topic in declaration.topics:
+        shown = f"CASE WHEN reason IS NOT NULL THEN substr(raw, 1, {_RAW_SHOWN}) END AS raw"
+        held = topic.columns
+        fields = [f"f_{name}" if name in held else f"{_null(declaration, name)} AS f_{name}" for name in names]
+        hashes = [
+            f"CASE WHEN f_{name} IS NOT NULL THEN xxhash64(f_{name}) END AS h_{name}"
+            if name in held
+            else f"CAST(NULL AS BIGINT) AS h_{name}"
+            for name in hashed(declaration)
+        ]
+        chosen = [
+            f"{view.where.sql if topic.name in view.topics else 'false'} AS w_{view.name}"
+            for view in declaration.fragment_views
+            if view.where is not None
+        ]
+        position = ("topic", "`partition`", "`offset`", "append_us")
+        ids = ("id64", "salted64", "event_us")
+        own = source if len(declaration.topics) == 1 else f"(SELECT * FROM {source} WHERE topic = {text(topic.name)})"
+        parts.append(_select([*position, shown, "reason", *ids, *fields, *hashes, *chosen], parsed(topic, own)))
+    return " UNION ALL ".join(parts)
+
+
+def _null(declaration: Declaration, name: str) -> str:
+    found = next(topic.columns[name] for topic in declaration.topics if name in topic.columns)
+    return f"CAST(NULL AS {'STRING' if found.type == 'string' else 'BIGINT'})"
 
 
 def dedupe(declaration: Declaration, topics: Iterable[Topic], source: str) -> str:
@@ -170,14 +215,14 @@ def fold(declaration: Declaration, view: ViewSpec, source: str) -> str:
         (sums of the halves of x²: Σx² = m_sumsq_hi·2^32 + m_sumsq_lo), m_min, m_max; bigint all. Sums of a measure
         without a value are 0, its min and max null. ANSI mode raises beyond 2^31 rows of a key instead of wrapping.
     """
-    start = f"event_us - pmod(event_us, {view.window_us})" if view.window_us else "0L"
-    keys = [f"{start} AS window_start_us", *(f"f_{name} AS {name}" for name in view.by)]
     states = [
         "count(*) AS n",
         "sum(shiftrightunsigned(id64, 32)) AS fp_hi",
         "sum(id64 & 4294967295) AS fp_lo",
     ]
     for m in view.measures:
+        if m.kind != "moments":
+            continue
         x = f"f_{m.of}"
         states += [
             f"count({x}) AS {m.name}_n",
@@ -187,7 +232,51 @@ def fold(declaration: Declaration, view: ViewSpec, source: str) -> str:
             f"min({x}) AS {m.name}_min",
             f"max({x}) AS {m.name}_max",
         ]
+    return _grouped(declaration, view, source, [], states)
+
+
+def fold_cells(declaration: Declaration, view: ViewSpec, measure: Measure, source: str) -> str:
+    """Return the SELECT of what is held of one measure that is no moments, a row a cell.
+
+    Returns
+    -------
+    str
+        SQL of: window_start_us, the `by` columns, and of quantiles bin, count (bigint); of distinct values hash (bigint),
+        for each key the `DISTINCT_K` smallest.
+    """
+    x = f"f_{measure.of}"
+    known = [f"{x} IS NOT NULL"]
+    if measure.kind == "quantiles":
+        m = f"abs({x})"
+        e = f"greatest(length(bin({m})) - {BIN_BITS + 1}, 0)"
+        cell = f"({e} * {1 << BIN_BITS}L + shiftright({m}, {e}))"
+        signed = f"CASE WHEN {x} < 0 THEN -{cell} ELSE {cell} END AS bin"
+        return _grouped(declaration, view, source, [signed], ["count(*) AS count"], known)
+    cells = _grouped(declaration, view, source, [f"xxhash64({x}) AS hash"], [], known)
+    keys = ", ".join(["window_start_us", *view.by])
+    ranked = f"SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY hash) AS place FROM ({cells})"
+    return f"SELECT {keys}, hash FROM ({ranked}) WHERE place <= {DISTINCT_K}"
+
+
+def _grouped(
+    declaration: Declaration,
+    view: ViewSpec,
+    source: str,
+    cells: Sequence[str],
+    states: Sequence[str],
+    conditions: Sequence[str] = (),
+) -> str:
+    """Return the SELECT of states by window, key and cell over the events that a view counts."""
+    start = f"event_us - pmod(event_us, {view.window_us})" if view.window_us else "0L"
+    keys = [f"{start} AS window_start_us", *(f"{_key(declaration, name)} AS {name}" for name in view.by), *cells]
     names = ", ".join(text(t.name) for t in declaration.topics if t.name in view.topics)
-    rows = f"SELECT * FROM {source} WHERE topic IN ({names})"
+    chosen = [f"topic IN ({names})", *([view.where.sql] if view.where else []), *conditions]
+    rows = f"SELECT * FROM {source} WHERE {' AND '.join(chosen)}"
     grouped = ", ".join(str(i) for i in range(1, len(keys) + 1))
     return f"{_select([*keys, *states], rows)} GROUP BY {grouped}"
+
+
+def _key(declaration: Declaration, name: str) -> str:
+    """Return a key column as its text; a column that no topic declares is the caller's own."""
+    found = next((t.columns[name] for t in declaration.topics if name in t.columns), None)
+    return f"CAST(f_{name} AS STRING)" if found is not None and found.type == "integer" else f"f_{name}"

@@ -21,7 +21,7 @@ import json
 from collections.abc import Sequence
 
 from braid import grammar as g
-from braid.declaration import Field, Topic
+from braid.declaration import Field, Topic, bounds
 
 
 def text(value: str) -> str:
@@ -125,7 +125,7 @@ _TABLE = (
 
 def _row(i: int, field: Field) -> dict[str, object]:
     """Return a field's line of the table: what its rules compare with, and the outcome when one fails."""
-    low, high = g.bounds(field) if field.numeric else (g.FIRST_US, g.END_US - 1)
+    low, high = bounds(field) if field.numeric else (g.FIRST_US, g.END_US - 1)
     row: dict[str, object] = {"kind": field.type, "scale": field.scale, "low": low, "high": high}
     row |= {"max_length": field.max_length + 1, "listed": field.values}  # k carries a mark
     reasons = {"type": g.wrong_type(field), "out": g.wrong_type(field)}

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from braid import grammar as g
-from braid.declaration import Field, Topic
+from braid.declaration import Field, Topic, bounds
 
 MARK = "\x1f"  # before each value
 _D = g.DIGIT
@@ -102,7 +102,7 @@ def _quoted(value: str) -> str:
 
 def _number(field: Field) -> str:
     """Return the pattern of numbers of at most `scale` fraction digits whose whole part keeps them within bounds."""
-    low, high = g.bounds(field)
+    low, high = bounds(field)
     signed = [("", max(low, 0), high), ("-", max(-high, 0), -low)]
     wholes = [sign + part for sign, least, most in signed if most >= 0 for part in _wholes(least, most, field.scale)]
     fraction = rf"(?:\.({_D}{{1,{field.scale}}}))?" if field.scale else ""

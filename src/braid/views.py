@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from braid import receipts, windows
-from braid.aggregates import State, lift_event, merge_states
+from braid.aggregates import State, lift_measures, merge_states, plain
 from braid.declaration import ViewSpec
 from braid.errors import CutPassedHead
 from braid.ledger import LedgerRow
@@ -49,13 +49,14 @@ def fold(spec: ViewSpec, events: Iterable[Counted]) -> dict[tuple[int, Key], Sta
     Parameters
     ----------
     spec : ViewSpec, the keys, window and measures
-    events : iterable of events, good and without copies, in any order
+    events : iterable of events of the view's topics, good and without copies, in any order
     """
     view: dict[tuple[int, Key], State] = {}
     for event in events:
+        if spec.where is not None and not spec.where.compute(event.values):
+            continue
         key = tuple(str(event.values[column]) for column in spec.by)
-        values = [event.values[m.of] for m in spec.measures]
-        state = lift_event(event.id64, [v if isinstance(v, int) else None for v in values])
+        state = lift_measures(event.id64, spec.measures, [event.values[m.of] for m in spec.measures])
         put(view, (windows.start_us(event.event_us, spec.window_us), key), state)
     return view
 
@@ -84,7 +85,7 @@ def coarsen(view: View, fine: ViewSpec, coarse: ViewSpec) -> dict[tuple[int, Key
     fine, coarse : ViewSpec, `coarse.by` within `fine.by`, its window a multiple of `fine`'s or `all`; same measures
     """
     keep = [fine.by.index(column) for column in coarse.by]
-    order = [next(i for i, m in enumerate(fine.measures) if m.name == c.name) for c in coarse.measures]
+    order = [next(i for i, m in enumerate(fine.measures) if m.id == c.id) for c in coarse.measures]
     result: dict[tuple[int, Key], State] = {}
     for (window_start_us, key), state in view.items():
         place = (windows.coarsen(window_start_us, coarse.window_us), tuple(key[i] for i in keep))
@@ -183,7 +184,4 @@ def digest(view: View) -> str:
     >>> digest({})[:8]
     'e3b0c442'
     """
-    return receipts.digest(
-        (start, key, s.n, s.fp, [(m.n, m.sum, m.sumsq, m.min, m.max) for m in s.measures])
-        for (start, key), s in view.items()
-    )
+    return receipts.digest((start, key, s.n, s.fp, [plain(m) for m in s.measures]) for (start, key), s in view.items())

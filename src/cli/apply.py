@@ -180,6 +180,10 @@ def _show(told: "Plan", price: "Cost", here: Found) -> None:
             [d.part, d.what, d.text.removeprefix(f"{d.part}: "), "yes" if d.decides else "no"] for d in told.differences
         ]
         show_table(f"{told.dataset}: {told.old[:12]} in force, {told.new[:12]} in the file", _COLUMNS, rows)
+    elif told.old != told.new:
+        show(
+            f"{told.dataset}: {told.old[:12]} in force, {told.new[:12]} in the file: the same entries, written otherwise"
+        )
     for reason in told.refusals:
         show(f"cannot be applied: {reason}")
     if not told.needed:
@@ -261,6 +265,8 @@ class _Stream:
 
         self._locks.close()
         name = f"speed-{self._dataset}"
-        mine = next(program for program in programs(self._settings) if program.name == name)
-        if not up.start_again(self._settings, mine):
-            progress(f"{self._dataset}: no supervisor runs here: start the stream yourself, or braid up")
+        mine = next((program for program in programs(self._settings) if program.name == name), None)
+        if mine is None or not up.start_again(self._settings, mine):
+            progress(
+                f"{self._dataset}: no supervisor keeps its stream here: start it yourself, or braid up {self._dataset}"
+            )

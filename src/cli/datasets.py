@@ -13,11 +13,11 @@ def facts(settings: "Settings") -> list[dict[str, Any]]:
     """Return the status of every declared dataset; what cannot be asked is among its `problems`."""
     from braid import status
     from braid.adapters import cassandra, kafka
+    from braid.adapters.chosen import running
     from braid.adapters.clock import SystemClock
-    from braid.declaration import load_all
     from braid.errors import SettingsError, StoreUnavailable
 
-    declared = load_all(settings.root / "datasets")
+    declared = running(settings)
     try:
         with kafka.KafkaLog(settings.kafka_bootstrap, _ASK_MS) as log, cassandra.connect(settings) as store:
             found = [status.of(d, log, store.stores(d).ledger, SystemClock()) for d in declared.values()]

@@ -19,6 +19,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from braid.adapters.chosen import remember
 from braid.declaration import Declaration, ViewSpec
 from braid.errors import BraidError, NotReady, UnknownDataset
 from braid.instants import iso
@@ -43,7 +44,7 @@ def run(
     Parameters
     ----------
     declared : every declaration, by name; all of them are started
-    dataset : the one to show; by default the first that has sample data under data/
+    dataset : the one to show, or `all` that have sample data; by default the first that has some under data/
     produce : the producer's main
     say : where progress goes (stderr)
 
@@ -52,14 +53,22 @@ def run(
     BraidError
         A step failed; what already runs is left running, and the demo can be run again.
     """
-    declaration = _shown(settings, declared, dataset)
-    name = declaration.dataset
+    shown = _shown(settings, declared, dataset)
     began = time.monotonic()
-    history, late, live = _portions(time.time())
+    remember(settings, [declaration.dataset for declaration in shown])
     say.rule("[bold]1/5 the stack: Kafka, Cassandra, HiveServer2, a stream and a batch schedule per dataset, the API")
     settings = up(settings, programs, say=say.print, report=_reporter(say))
     api = f"http://{LOOPBACK}:{settings.ports.api}"
-    say.rule("[bold]2/5 history: the sample data, with times in the past, sent to Kafka")
+    for declaration in shown:
+        _show(settings, declaration, produce, api, say)
+    _print_ways_in(settings, shown[0], api, began)
+
+
+def _show(settings: Settings, declaration: Declaration, produce: Produce, api: str, say: Console) -> None:
+    """Take one dataset from its files to an answer."""
+    name = declaration.dataset
+    history, late, live = _portions(time.time())
+    say.rule(f"[bold]{name}, 2/5 history: the sample data, with times in the past, sent to Kafka")
     _send(produce, name, history, say)
     status = _caught_up(api, name, say)
     say.rule("[bold]3/5 batch: archive, recompute, audit against the stream, publish")
@@ -71,7 +80,6 @@ def run(
     say.rule("[bold]5/5 what each layer holds")
     _print_layers(api, declaration, status)
     _print_answer(api, declaration)
-    _print_ways_in(settings, declaration, api, began)
 
 
 def _portions(now_s: float) -> tuple[list[str], list[str], list[str]]:
@@ -89,14 +97,16 @@ def _portions(now_s: float) -> tuple[list[str], list[str], list[str]]:
     return history, late, live
 
 
-def _shown(settings: Settings, declared: Mapping[str, Declaration], dataset: str | None) -> Declaration:
+def _shown(settings: Settings, declared: Mapping[str, Declaration], dataset: str | None) -> list[Declaration]:
     with_data = [n for n in declared if (settings.root / "data" / n).is_dir()]
+    if dataset == "all" and with_data:
+        return [declared[name] for name in with_data]
     name = dataset or next(iter(with_data), None)
     if name is None or name not in declared:
         raise UnknownDataset(
             f"demo: expected a dataset with sample data ({', '.join(with_data) or 'there is none'}), got {name or 'none'}"
         )
-    return declared[name]
+    return [declared[name]]
 
 
 def _reporter(say: Console) -> Callable[[Started], None]:

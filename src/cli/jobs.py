@@ -49,6 +49,10 @@ def demo(
     dataset: Annotated[
         str | None, typer.Argument(help="The dataset to show; by default the first with sample data.")
     ] = None,
+    named: Annotated[
+        str | None,
+        typer.Option("--dataset", help="The same; `all` shows every dataset with sample data, side by side."),
+    ] = None,
 ) -> None:
     """Run the whole pipeline once, from files to an answer, and leave the stack running."""
     from rich.console import Console
@@ -59,7 +63,7 @@ def demo(
     from producer.kafka_producer import main
 
     settings = load()
-    show.run(settings, load_all(settings.root / "datasets"), dataset, main, Console(stderr=True))
+    show.run(settings, load_all(settings.root / "datasets"), named or dataset, main, Console(stderr=True))
 
 
 def _named(words: list[str]) -> list[str]:

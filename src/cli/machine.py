@@ -33,8 +33,14 @@ def setup() -> None:
     progress(f"ready: jars in {settings.cache / 'jars'}, Spark's defaults in {folder}")
 
 
-def up(as_json: Json = False) -> None:
-    """Start Kafka, Cassandra and HiveServer2, and wait until each has answered. Safe to run twice."""
+def up(
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="Datasets to start beside those that run always; remembered.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start Kafka, Cassandra, HiveServer2 and the datasets' layers, and wait until each has answered. Safe to run twice."""
+    from braid.adapters.chosen import remember
     from braid.adapters.environment import load
     from cli.programs import programs
     from stack import up as stack
@@ -46,7 +52,9 @@ def up(as_json: Json = False) -> None:
         if not as_json:
             show(_line(started))
 
-    settings = stack.up(load(), programs, progress, report)
+    settings = load()
+    remember(settings, datasets or [])
+    settings = stack.up(settings, programs, progress, report)
     if as_json:
         show_json({"home": settings.home, "ports": settings.ports.as_dict(), "started": [_words(one) for one in found]})
 

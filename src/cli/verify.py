@@ -55,9 +55,9 @@ def _claims(what: str) -> bool:
 
 
 def _names(settings: "Settings") -> list[str]:
-    from braid.declaration import load_all
+    from braid.adapters.chosen import running
 
-    return list(load_all(settings.root / "datasets"))
+    return list(running(settings))
 
 
 def _dataset(settings: "Settings", name: str, as_json: bool) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 if __package__ in {None, ""}:  # run as a file: its folder stands first on the path, src/ is wanted there
@@ -23,7 +24,7 @@ from producer.interrupt import Interrupt, interrupts
 from producer.journal import Journal
 from producer.options import Options, duration_text, parse
 from producer.pacing import Pace, SystemWatch
-from producer.plan import Plan, plan, topic_of
+from producer.plan import Plan, names_of, plan
 from producer.publish import Outbox, Progress, Run
 from producer.report import Report, summary_text, write
 from producer.sources import Outgoing
@@ -46,19 +47,24 @@ def main(argv: list[str] | None = None) -> int:
     int : exit status, see --help
     """
     options = parse(argv, DATASET)
-    report = Report(sys.stderr, options.quiet)
+    report, status = Report(sys.stderr, options.quiet), 0
     try:
         settings = environment.load()
         bootstrap = options.bootstrap or settings.kafka_bootstrap
         failpoints.check(settings.failpoints, bootstrap.split(","))
         failpoints.arm(settings)
-        with Journal(settings.home / "producer", options.dataset, topic_of(options, settings)[1]) as journal:
-            settled = plan(options, settings, journal, SystemWatch().now_us())
-            return Job(options, settled, bootstrap, journal, report).run()
+        for topic in names_of(options, settings):
+            asked = replace(options, topic=topic)
+            with Journal(settings.home / "producer", options.dataset, topic) as journal:
+                settled = plan(asked, settings, journal, SystemWatch().now_us())
+                status = Job(asked, settled, bootstrap, journal, report).run()
+            if status:
+                break
     except BraidError as error:
         report.end()
         report.say(f"braid produce: {error}")
         return error.exit_code
+    return status
 
 
 class Job:

@@ -63,6 +63,18 @@ def topic_of(options: Options, settings: Settings) -> tuple[Topic, str]:
     return rules, options.topic or rules.name
 
 
+def folder_of(settings: Settings, dataset: str, topic: Topic) -> Path:
+    """Return where the sample data of a topic lie: data/<dataset>, or there in a folder of the topic's name."""
+    whole = settings.root / "data" / dataset
+    return own if (own := whole / topic.name).is_dir() else whole
+
+
+def names_of(options: Options, settings: Settings) -> list[str]:
+    """Return the topics that a run sends to, one after the other: the one named, else each that is declared."""
+    topics = declared(settings.root / "datasets", options.dataset).topics
+    return [options.topic] if options.topic else [topic.name for topic in topics]
+
+
 def plan(options: Options, settings: Settings, journal: Journal, now_us: int) -> Plan:
     """Settle a run.
 
@@ -72,7 +84,7 @@ def plan(options: Options, settings: Settings, journal: Journal, now_us: int) ->
         Flags, data and journal do not go together; the text says which and how to mend it.
     """
     rules, topic = topic_of(options, settings)
-    data = read_folder(options.data or settings.root / "data" / options.dataset)
+    data = read_folder(options.data or folder_of(settings, options.dataset, rules))
     made = made_field(rules, data)
     if options.loop and ids_repeat(rules, made):
         raise UsageError("--loop: expected ids that change with every pass, got rows whose files hold the whole id")

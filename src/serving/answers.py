@@ -17,7 +17,18 @@ from urllib.parse import quote
 import orjson
 
 from braid import acknowledgements, receipts
-from braid.aggregates import Moments, State, finish, merge_states
+from braid.aggregates import (
+    DISTINCT_BOUND,
+    DISTINCT_K,
+    QUANTILE_BOUND,
+    Distinct,
+    Held,
+    Quantiles,
+    State,
+    finished_of,
+    merge_states,
+    plain,
+)
 from braid.alerts import Alert
 from braid.cql import event_time_column
 from braid.declaration import AlertRule, Declaration, ViewSpec
@@ -139,6 +150,8 @@ def of_view(
     receipt = receipts.encode(claim)
     meta = covered.meta(claim.definition) | {"view": spec.name, "layer": query.layer}
     meta |= {"digest": claim.digest, "rows": claim.rows, "of_rows": found, "receipt": receipt} | _range(spec, query)
+    if bounds := _bounds(shaped, chosen):
+        meta["bounds"] = bounds
     rows = [_row(shaped, place, state, query.state) for place, state in _unhurriedly(chosen.items(), hurry)]
     if told is not None:
         explain = told(partial(_side, spec, shaped, query, hurry))
@@ -157,6 +170,21 @@ def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool
         declaration.dataset, spec.name, asked, as_of.generation, as_of.cut_seq, as_of.row.seq, text_of(as_of.row.end),
         declaration.hash, len(chosen), sum(state.n for state in chosen.values()), digest(chosen),
     )  # fmt: skip
+
+
+def _bounds(spec: ViewSpec, chosen: View) -> dict[str, float]:
+    """Return how far a finished column of these rows can be from the exact number, as a part of it."""
+    found: dict[str, float] = {}
+    for i, m in enumerate(spec.measures):
+        full = any(
+            len(held.hashes) >= DISTINCT_K for s in chosen.values() if isinstance(held := s.measures[i], Distinct)
+        )
+        bound = {"moments": None, "quantiles": float(QUANTILE_BOUND), "distinct": DISTINCT_BOUND if full else 0.0}[
+            m.kind
+        ]
+        if bound is not None:
+            found |= {spec.column(m, stat): bound for stat in m.stats}
+    return found
 
 
 def _range(spec: ViewSpec, query: Query) -> dict[str, Any]:
@@ -224,17 +252,20 @@ def _row(spec: ViewSpec, place: Place, state: State, exact: bool) -> Row:
     if spec.window_us:
         row = {"window_start": iso(window_start_us), "window_end": iso(window_start_us + spec.window_us)}
     row |= zip(spec.by, key, strict=True)
-    moments = {m.name: state.measures[i] for i, m in enumerate(spec.measures)}
-    row |= {name: finish(moments[m.name], stat, m.scale) for name, m, stat in spec.finished}
+    row |= finished_of(spec, state)
     row["n"] = state.n
     if exact:
-        measures = {m.name: _exact(moments[m.name], m.scale) for m in spec.measures}
+        measures = {m.id: _exact(held, m.scale) for m, held in zip(spec.measures, state.measures, strict=True)}
         row["state"] = {"n": state.n, "fp": str(state.fp), "measures": measures}
     return row
 
 
-def _exact(moments: Moments, scale: int) -> Row:
+def _exact(held: Held, scale: int) -> Row:
     """Return the integers themselves; those that may pass 2^53 as text, for JSON's readers hold doubles."""
+    if isinstance(held, Quantiles | Distinct):
+        name = "bins" if isinstance(held, Quantiles) else "hashes"
+        return {"scale": scale, name: plain(held)[0]}
+    moments = held
     return {
         "scale": scale,
         "n": moments.n,
@@ -300,7 +331,7 @@ def _word(declaration: Declaration, alert: Alert, words: Words) -> Row:
 
 
 def _alert(declaration: Declaration, rule: AlertRule, alert: Alert) -> Row:
-    fields = declaration.topic(alert.topic).fields
+    fields = declaration.topic(alert.topic).columns
     row: Row = dict(zip(rule.by, alert.key, strict=True))
     row[event_time_column(declaration.topic(alert.topic))] = iso(alert.event_us)
     for name, value in alert.values.items():

@@ -39,7 +39,7 @@ def of_dataset(declaration: Declaration) -> dict[str, Any]:
 
 
 def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]:
-    fields = {name: f for topic in view.topics for name, f in declaration.topic(topic).fields.items()}
+    fields = {name: f for topic in view.topics for name, f in declaration.topic(topic).columns.items()}
     return {
         "view": view.name,
         "title": view.title or view.name,
@@ -56,7 +56,7 @@ def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]
                 "unit": fields[m.of].unit,
                 "meaning": fields[m.of].meaning,
             }
-            for m in view.measures
+            for m in {m.name: m for m in reversed(view.measures)}.values()
         ],
         "columns": [{"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished],
         "values": {c: list(fields[c].values or ()) for c in view.by if c in fields and fields[c].values},
@@ -72,11 +72,11 @@ def _alert(declaration: Declaration, rule: AlertRule, base: str) -> dict[str, An
         "by": list(rule.by),
         "filters": {column: name_of_key(column) for column in rule.by},
         "of": rule.of,
-        "unit": topic.fields[rule.of].unit,
+        "unit": topic.columns[rule.of].unit,
         "time": event_time_column(topic),
         "show": list(rule.show),
         "fields": {
-            name: {"numeric": topic.fields[name].numeric, "scale": topic.fields[name].scale}
+            name: {"numeric": topic.columns[name].numeric, "scale": topic.columns[name].scale}
             for name in dict.fromkeys((rule.of, *rule.show))
         },
         "beyond": str(rule.beyond),

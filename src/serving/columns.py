@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from braid.aggregates import DISTINCT_K, FIELDS
 from braid.cql import event_time_column, topic_of
-from braid.declaration import AlertRule, Declaration, Field, Measure, ViewSpec
+from braid.declaration import QUANTILES, AlertRule, Declaration, Field, Measure, ViewSpec
 
 Kind = Literal["text", "instant", "number", "count", "exact", "flag"]
 
@@ -18,6 +19,17 @@ _STATS: Mapping[str, str] = {
     "stddev": "sample standard deviation (n − 1); null below two events",
     "min": "smallest value",
     "max": "largest value",
+    **{
+        stat: f"{percent}th percentile (nearest rank), within 1/128 of the exact value"
+        for stat, percent in QUANTILES.items()
+    },
+    "distinct": f"how many distinct values: exact below {DISTINCT_K}, else an estimate within 10 %",
+}
+
+
+_CELLS: Mapping[str, str] = {
+    "bins": "bin:count of the values x, bins ascending",
+    "hashes": "the smallest 64-bit hashes of the values, 16 hex digits each, ascending as signed integers",
 }
 
 
@@ -47,7 +59,7 @@ class Column:
 
 def of_view(declaration: Declaration, shaped: ViewSpec, *, state: bool = False) -> tuple[Column, ...]:
     """Return the columns of a view's rows, as the view is shaped by a query, in their order."""
-    fields = declaration.topic(shaped.topics[0]).fields
+    fields = declaration.topic(shaped.topics[0]).columns
     window = (
         Column(("window_start",), "instant", "the window's first instant, inclusive"),
         Column(("window_end",), "instant", "the window's end, exclusive"),
@@ -66,6 +78,8 @@ def _finished(name: str, measure: Measure, stat: str, of: Field) -> Column:
     what = of.meaning or measure.of
     if stat == "n":
         return Column((name,), "count", f"{_STATS[stat]}: {what}", "events")
+    if stat == "distinct":
+        return Column((name,), "count", f"{_STATS[stat]}: {what}", "values")
     return Column((name,), "number", f"{_STATS[stat]} of {what}", of.unit, nullable=True)
 
 
@@ -75,7 +89,11 @@ def _state(spec: ViewSpec) -> tuple[Column, ...]:
         Column(("state", "fp"), "exact", "Σ hash64 of the event ids, modulo 2^64"),
     ]
     for m in spec.measures:
-        at = ("state", "measures", m.name)
+        at = ("state", "measures", m.id)
+        if m.kind != "moments":
+            found += [Column((*at, "scale"), "count", "decimal digits: x = value·10^scale")]
+            found += [Column((*at, name), "text", _CELLS[name]) for name in FIELDS[m.kind]]
+            continue
         found += [
             Column((*at, "scale"), "count", "decimal digits: x = value·10^scale"),
             Column((*at, "n"), "count", _STATS["n"]),
@@ -113,12 +131,12 @@ def of_alerts(declaration: Declaration, rules: Sequence[AlertRule], *, words: bo
 
 def _of_rule(declaration: Declaration, rule: AlertRule) -> tuple[Column, ...]:
     topic = topic_of(declaration, rule)
-    when, unit = event_time_column(topic), topic.fields[rule.of].unit
+    when, unit = event_time_column(topic), topic.columns[rule.of].unit
     shown = (name for name in dict.fromkeys((rule.of, *rule.show)) if name not in {*rule.by, when})
     return (
-        *(Column((c,), "text", topic.fields[c].meaning, values=topic.fields[c].values) for c in rule.by),
+        *(Column((c,), "text", topic.columns[c].meaning, values=topic.columns[c].values) for c in rule.by),
         Column((when,), "instant", "the time of the event"),
-        *(_shown(topic.fields[name]) for name in shown),
+        *(_shown(topic.columns[name]) for name in shown),
         Column(("z",), "number", "standard deviations from the mean of the history", nullable=True),
         Column(("baseline", "n"), "count", "events in the history of this key before its micro-batch", "events"),
         Column(("baseline", "mean"), "number", "mean of the history", unit),

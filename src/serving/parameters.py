@@ -239,7 +239,7 @@ ACKNOWLEDGED = words("acknowledged", "`1`: only alerts that somebody acknowledge
 
 def of_view(declaration: Declaration, spec: ViewSpec, *, fixed_layer: bool = False) -> tuple[Parameter, ...]:
     """Return the parameters of a view; a path that fixes the layer has no `layer`."""
-    fields = declaration.topic(spec.topics[0]).fields
+    fields = declaration.topic(spec.topics[0]).columns
     stats = tuple(dict.fromkeys(stat for m in spec.measures for stat in m.stats))
     return (
         *(() if fixed_layer else (LAYER,)),
@@ -255,7 +255,7 @@ def of_view(declaration: Declaration, spec: ViewSpec, *, fixed_layer: bool = Fal
 def of_alerts(declaration: Declaration, rules: Sequence[AlertRule], *, one: bool = False) -> tuple[Parameter, ...]:
     """Return the parameters of alerts; a path that names its rule has no `alert`."""
     columns = tuple(dict.fromkeys(column for rule in rules for column in rule.by))
-    fields = {name: f for topic in declaration.topics for name, f in topic.fields.items()}
+    fields = {name: f for topic in declaration.topics for name, f in topic.columns.items()}
     return (
         *(() if one else (words("alert", "one alert rule", tuple(rule.name for rule in rules)),)),
         FROM, TO, *_keys(columns, fields), MIN_Z, *(() if one else (ACKNOWLEDGED,)),

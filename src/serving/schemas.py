@@ -140,6 +140,11 @@ META = {
         "to": _MAYBE_INSTANT,
         "alerts": {"type": "array", "items": TEXT},
         "from_seq": _said(COUNT, "alerts of later ledger rows than this one are held"),
+        "bounds": {
+            "type": "object",
+            "description": "of columns that are not exact: how far they can be from the exact number, as a part of it",
+            "additionalProperties": {"type": "number"},
+        },
         "rows": _said(COUNT, "rows in this answer"),
         "of_rows": _said(COUNT, "rows of the whole listing"),
     },

@@ -11,11 +11,12 @@ from flask import Flask
 from braid.adapters import cassandra, heartbeat, hive
 from braid.adapters.cassandra import Cassandra
 from braid.adapters.cassandra.session import NoAnswer
+from braid.adapters.chosen import running
 from braid.adapters.clock import SystemClock
 from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveGenerations
 from braid.adapters.kafka import KafkaLog
-from braid.declaration import Declaration, load_all
+from braid.declaration import Declaration
 from braid.errors import LedgerError, StoreUnavailable
 from braid.ledger import Offsets
 from braid.ports import Acknowledgements, topics_of
@@ -54,7 +55,7 @@ def application(settings: Settings, access: Access | None = None) -> Flask:
 
     Call it in the process that serves, after any fork: it starts threads.
     """
-    declarations = load_all(settings.root / "datasets")
+    declarations = running(settings)
     store = Once(lambda: cassandra.connect(settings))
     log = Once(lambda: KafkaLog(settings.kafka_bootstrap, KAFKA_MS))
     datasets = {name: _dataset(settings, d, store, log) for name, d in declarations.items()}

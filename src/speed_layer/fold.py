@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from braid.aggregates import NO_MOMENTS, Moments, State
+from braid.aggregates import BIN_BITS, DISTINCT_K, NO_MOMENTS, NOTHING, Distinct, Held, Moments, Quantiles, State
 from braid.alerts import Alert, baseline_numbers, beyond, z_score
-from braid.declaration import AlertRule, Declaration, ViewSpec
+from braid.declaration import AlertRule, Declaration, Measure, ViewSpec
 from braid.errors import RangeRefused
 from braid.ledger import Range
 from braid.ports import DeadLetterRow
@@ -115,8 +115,17 @@ class Batch:
 
     # ---- folding -------------------------------------------------------------------------------------------------
 
+    def chosen(self, spec: ViewSpec, mask: Mask) -> Mask:
+        """Return which of the masked rows a view counts: those of its topics that meet its condition."""
+        if len(spec.topics) < len(self.declaration.topics):
+            mask = mask & np.asarray(pc.is_in(self._column("topic"), pa.array(spec.topics)))
+        if spec.where is not None:
+            met = pc.fill_null(self._column(f"w_{self.declaration.finest(spec).name}"), False)
+            mask = mask & met.to_numpy(zero_copy_only=False).astype(bool)
+        return mask
+
     def _code(self, field: str) -> tuple[Ints, list[str]]:
-        """Return a string column as (codes per row, the strings), computed once."""
+        """Return a string or integer column as (codes per row, the texts), computed once."""
         if field not in self._codes:
             coded = self._column(f"f_{field}").dictionary_encode()
             codes = pc.fill_null(coded.indices, 0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -143,6 +152,7 @@ class Batch:
 
     def view(self, spec: ViewSpec, mask: Mask) -> dict[tuple[int, Key], State]:
         """Return the states of one view over the masked rows, equal to `braid.views.fold` with `==`."""
+        mask = self.chosen(spec, mask)
         if not mask.any():
             return {}
         codes, keys = self._keys(spec.by, mask)
@@ -156,11 +166,36 @@ class Batch:
         first = _starts(placed)
         counts = np.diff(np.append(first, len(placed))).tolist()
         fps = np.add.reduceat(hashes, first, dtype=np.uint64).tolist()
-        measures = [self._moments(m.of, mask, order, placed, len(groups)) for m in spec.measures]
+        measures = [self._held(m, mask, order, placed, len(groups)) for m in spec.measures]
         result = {}
         for g, group in enumerate(groups.tolist()):
             window, key = divmod(group, len(keys))
             result[int(windows[window]), keys[key]] = State(counts[g], fps[g], tuple(m[g] for m in measures))
+        return result
+
+    def _held(self, measure: Measure, mask: Mask, order: Ints, placed: Ints, groups: int) -> Sequence[Held]:
+        if measure.kind == "moments":
+            return self._moments(measure.of, mask, order, placed, groups)
+        values, present = self._ints(f"{'h' if measure.kind == 'distinct' else 'f'}_{measure.of}")
+        held = present[mask][order]
+        x, where = values[mask][order][held], placed[held]
+        result = [NOTHING[measure.kind]] * groups
+        if not len(x):
+            return result
+        cells = x if measure.kind == "distinct" else _bins(x)
+        sort = np.lexsort((cells, where))
+        cells, where = cells[sort], where[sort]
+        first = np.flatnonzero(np.append(True, (cells[1:] != cells[:-1]) | (where[1:] != where[:-1])))
+        counts = np.diff(np.append(first, len(cells))).tolist()
+        cells, where = cells[first], where[first]
+        starts = _starts(where)
+        for g, low, high in zip(
+            where[starts].tolist(), starts.tolist(), [*starts[1:].tolist(), len(where)], strict=True
+        ):
+            if measure.kind == "distinct":
+                result[g] = Distinct(tuple(cells[low : min(high, low + DISTINCT_K)].tolist()))
+            else:
+                result[g] = Quantiles(tuple(zip(cells[low:high].tolist(), counts[low:high], strict=True)))
         return result
 
     def _moments(self, field: str, mask: Mask, order: Ints, placed: Ints, groups: int) -> list[Moments]:
@@ -193,6 +228,8 @@ class Batch:
         history : Moments by key, at the scale of the tested field; a key not there has none
         mask : which rows count
         """
+        if len(self.declaration.topics) > 1:
+            mask = mask & np.asarray(pc.equal(self._column("topic"), self.declaration.view(rule.baseline).topics[0]))
         values, present = self._ints(f"f_{rule.of}")
         codes, keys = self._keys(rule.by, mask)
         at = np.flatnonzero(mask)
@@ -212,11 +249,11 @@ class Batch:
         rows = (
             self._table.select(list(dict.fromkeys(names))).take(pa.array([i for i, _ in found], pa.int64())).to_pylist()
         )
-        topic = self.declaration.topics[0]
+        topic = self.declaration.topic(self.declaration.view(rule.baseline).topics[0])
         alerts = []
         for row, (_, key) in zip(rows, found, strict=True):
             past = history[key]
-            n, mean, stddev = baseline_numbers(past, topic.fields[rule.of].scale)
+            n, mean, stddev = baseline_numbers(past, topic.columns[rule.of].scale)
             values = {f: row[f"f_{f}"] for f in fields}
             place: dict[str, Any] = {name: row[name] for name in ("topic", "partition", "offset", "event_us")}
             z = z_score(row[f"f_{rule.of}"], past)
@@ -261,6 +298,14 @@ def _suspects(x: Ints, present: Mask, codes: Ints, histories: list[Moments], rul
     return np.flatnonzero(present & (np.abs(x - means) > reach))
 
 
+def _bins(x: Ints) -> Ints:
+    """Return `aggregates.bin_of` of every value; |x| < 2^53, so a double holds its bit length."""
+    m = np.abs(x)
+    e = np.maximum(np.frexp(m.astype(np.float64))[1].astype(np.int64) - BIN_BITS - 1, 0)
+    found: Ints = np.sign(x) * ((e << BIN_BITS) + (m >> e))
+    return found
+
+
 def _starts(sorted_groups: Ints) -> Ints:
     """Return the index of the first row of every group of a sorted column."""
     return np.flatnonzero(np.append(True, sorted_groups[1:] != sorted_groups[:-1]))
@@ -299,4 +344,5 @@ def _check_positions(table: pa.Table, offered: Range) -> None:
 
 def histories(view: View, measure: int) -> dict[Key, Moments]:
     """Return the moments of one measure by key, out of a view of window `all`."""
-    return {key: state.measures[measure] for (_, key), state in view.items()}
+    held = {key: state.measures[measure] for (_, key), state in view.items()}
+    return {key: found for key, found in held.items() if isinstance(found, Moments)}

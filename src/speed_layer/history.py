@@ -118,7 +118,7 @@ class SparkHistory:
         if not any(self._may_count(row) for row in run):
             return ((row, []) for row in run)
         whole = Range(run[0].range.start, run[-1].end)
-        text = sql.slim(self._declaration, self._declaration.topics[0], frames.RECORDS)
+        text = sql.slim(self._declaration, frames.RECORDS)
         text = f"SELECT topic, partition, offset, id64, salted64 FROM ({text}) WHERE reason IS NULL"  # noqa: S608 - our own text
         return split(frames.rows(frames.static(self._spark, self._settings, whole), text), run)
 

@@ -70,6 +70,7 @@ class Work:
     alerts: list[Alert]
     batch: fold.Batch
     ids: list[bytes]
+    chosen: Mapping[str, tuple[int, int]]  # (n, fp) of the rows that each view counts
 
 
 def steps(driver: Driver, source: Source) -> Iterator[str]:
@@ -138,24 +139,29 @@ def compute(driver: Driver, batch: fold.Batch, offered: ledger.Range) -> Work:
     )  # fmt: skip
     row = ledger.with_totals(head, row)
     ids = batch.ids_of(mask) if by_id else []
-    _check(row, ids, by_id)
-    return Work(row, fragments, alerts, batch, ids)
+    masks = {view.name: batch.chosen(view, mask) for view in declaration.fragment_views}
+    chosen = {name: (int(rows.sum()), batch.fp(rows)) for name, rows in masks.items()}
+    _check(row, ids, by_id, chosen)
+    return Work(row, fragments, alerts, batch, ids, chosen)
 
 
-def _check(row: LedgerRow, ids: list[bytes], by_id: bool) -> None:
-    """Before anything is written: counts add up, every view counted every event, an id for every event."""
+def _check(row: LedgerRow, ids: list[bytes], by_id: bool, chosen: Mapping[str, tuple[int, int]]) -> None:
+    """Before anything is written: counts add up, every view counted its events, an id for every event."""
     ledger.check_chain([row])
-    whole = all(n == row.good for n in row.view_n.values()) and all(fp == row.fp for fp in row.view_fp.values())
+    whole = (row.view_n, row.view_fp) == (
+        {n: c for n, (c, _) in chosen.items()},
+        {n: fp for n, (_, fp) in chosen.items()},
+    )
     if not whole or (by_id and len(ids) != row.good):
         raise RangeRefused(
-            f"ledger seq {row.seq}: expected {row.good} events with fingerprint {row.fp} in every view, "
+            f"ledger seq {row.seq}: expected {row.good} events with fingerprint {row.fp}, by view {dict(chosen)}, "
             f"got n {dict(row.view_n)}, fp {dict(row.view_fp)}, {len(ids)} ids; this is a defect of the fold: report it"
         )
 
 
 def _history(driver: Driver, rule: AlertRule) -> dict[Key, Moments]:
     spec = driver.declaration.view(rule.baseline)
-    index = next(i for i, m in enumerate(spec.measures) if m.name == rule.measure)
+    index = next(i for i, m in enumerate(spec.measures) if m.id == rule.measure)
     return fold.histories(driver.merged[spec.name], index)
 
 

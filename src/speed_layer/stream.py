@@ -66,7 +66,7 @@ def run(
         Whatever the protocol raised in a micro-batch, as it was raised.
     """
     path = checkpoint.fresh(root, driver.writer)
-    text = sql.slim(driver.declaration, driver.declaration.topics[0], frames.RECORDS)
+    text = sql.slim(driver.declaration, frames.RECORDS)
     raised: list[BaseException] = []
     running = Event()
 

@@ -25,7 +25,7 @@ def layers(settings: Settings, datasets: Sequence[str]) -> list[Program]:
     """
     streams = [_speed(settings, name) for name in datasets]
     schedules = [_batch(settings, name) for name in datasets]
-    return [*streams, _api(settings), *schedules]
+    return [*streams, _api(settings, datasets), *schedules]
 
 
 def _python(settings: Settings, file: str, *arguments: str) -> tuple[str, ...]:
@@ -64,11 +64,12 @@ def _batch(settings: Settings, dataset: str) -> Program:
     )
 
 
-def _api(settings: Settings) -> Program:
+def _api(settings: Settings, datasets: Sequence[str]) -> Program:
     return Program(
         name="api",
         argv=_python(settings, "serving/app.py"),
-        env=_env(settings),
+        # it reads them itself; with another list it is another program, which `up` starts anew
+        env=_env(settings) | {"SERVED_DATASETS": ",".join(datasets)},
         ports={"api": settings.ports.api, "dashboard": settings.ports.dashboard},
         order=_API_ORDER,
         ready=partial(_answers, settings),

@@ -11,13 +11,14 @@ from fractions import Fraction
 from typing import Any
 
 from braid import gaps, receipts, views
-from braid.declaration import Declaration, ViewSpec
+from braid.declaration import QUANTILES, Declaration, Measure, ViewSpec
 from braid.errors import BraidError, ReceiptRefused
 from braid.instants import iso
 from braid.ledger import LedgerRow, offsets_of
 from braid.receipts import Receipt
+from verify import kinds
 from verify.difference import smallest, where
-from verify.second_path import Moments, SecondPath, State, States, plain
+from verify.second_path import Plain, SecondPath, State, States, plain
 from verify.world import Read, Say, World, ends, recounted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -202,24 +203,35 @@ def _start(text: str) -> int:
 
 def _state(spec: ViewSpec, row: Mapping[str, Any]) -> State:
     exact = row["state"]
-    held = [exact["measures"][m.name] for m in spec.measures]
-    moments = tuple((m["n"], int(m["sum"]), int(m["sumsq"]), m["min"], m["max"]) for m in held)
-    return exact["n"], int(exact["fp"]), moments
+    held = [(m, exact["measures"][m.id]) for m in spec.measures]
+    return exact["n"], int(exact["fp"]), tuple(_plain(m, found) for m, found in held)
+
+
+def _plain(measure: Measure, found: Mapping[str, Any]) -> Plain:
+    if measure.kind == "quantiles":
+        return (found["bins"],)
+    if measure.kind == "distinct":
+        return (found["hashes"],)
+    return found["n"], int(found["sum"]), int(found["sumsq"]), found["min"], found["max"]
 
 
 def _finished(spec: ViewSpec, place: tuple[int, tuple[str, ...]], state: State, row: Mapping[str, Any]) -> str | None:
     """Return the first finished number of a row that is not what its state gives."""
     pairs = [("n", state[0])]
-    at = {m.name: state[2][i] for i, m in enumerate(spec.measures)}
-    pairs += [(name, finished(at[m.name], stat, m.scale)) for name, m, stat in spec.finished]
+    at = {m.id: state[2][i] for i, m in enumerate(spec.measures)}
+    pairs += [(name, finished(at[m.id], stat, m.scale)) for name, m, stat in spec.finished]
     for name, mine in pairs:
         if name in row and row[name] != mine:
             return f"{spec.name} [{where(spec, place)}] {name}: recount {mine}, the answer {row[name]}"
     return None
 
 
-def finished(moments: Moments, stat: str, scale: int) -> Any:
+def finished(moments: Plain, stat: str, scale: int) -> Any:
     """Return a finished number: exact until one last rounding to a double."""
+    if stat == "distinct":
+        return kinds.distinct(moments[0])
+    if stat in QUANTILES:
+        return kinds.quantile(moments[0], QUANTILES[stat], scale)
     n, total, squares, low, high = moments
     one = 10**scale
     if stat == "n":

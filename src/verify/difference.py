@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from braid.declaration import ViewSpec
 from braid.instants import iso
 from verify.second_path import Place, State, States
 
-_FIELDS = ("n", "sum", "sumsq", "min", "max")
+_FIELDS = {"moments": ("n", "sum", "sumsq", "min", "max"), "quantiles": ("bins",), "distinct": ("hashes",)}
 
 
 def smallest(view: ViewSpec, recount: States, other: States, name: str) -> str | None:
@@ -40,7 +41,8 @@ def _differing(view: ViewSpec, mine: State | None, theirs: State | None, name: s
         n = f"a row of {held[0]:,} events" if held else "no row"
         yield f"recount: {n if mine else 'no such row'}, {name}: {n if theirs else 'no such row'}"
         return
-    pairs: list[tuple[str, int | None, int | None]] = [("n", mine[0], theirs[0]), ("fp", mine[1], theirs[1])]
+    pairs: list[tuple[str, Any, Any]] = [("n", mine[0], theirs[0]), ("fp", mine[1], theirs[1])]
     for measure, a, b in zip(view.measures, mine[2], theirs[2], strict=True):
-        pairs += [(f"{measure.name} {field}", x, y) for field, x, y in zip(_FIELDS, a, b, strict=True)]
+        names = _FIELDS[measure.kind]
+        pairs += [(f"{measure.name} {field}", x, y) for field, x, y in zip(names, a, b, strict=True)]
     yield from (f"{field}: recount {x}, {name} {y}" for field, x, y in pairs if x != y)

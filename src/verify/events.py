@@ -139,7 +139,7 @@ def _is(topic: Topic, identity: Sequence[str | int | None], words: Sequence[str]
 
 def _windows(event: Event, topic: Topic) -> tuple[str, ...]:
     """Return what of the event the views need: its time and its keys, one JSON-like text a field."""
-    return (iso(event.event_us), *(f"{name} {event.values[name]!r}" for name in topic.fields))
+    return (iso(event.event_us), *(f"{name} {event.values[name]!r}" for name in topic.columns))
 
 
 def _judged(
@@ -167,7 +167,7 @@ def _judged(
 
 def _places(declaration: Declaration, s: Sighting) -> tuple[str, ...]:
     topic, (time, *pairs) = declaration.topic(s.topic), s.places
-    held = dict(zip(topic.fields, pairs, strict=True))
+    held = dict(zip(topic.columns, pairs, strict=True))
     found = []
     for view in declaration.views:
         if s.topic in view.topics:

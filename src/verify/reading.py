@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from braid.declaration import Field, Topic, ViewSpec
+from braid.declaration import Field, Measure, Topic, ViewSpec
 from verify import odd
 
 _W = "[ \\t\\n\\r]*"
@@ -77,12 +77,32 @@ def _ordered(fields: Sequence[Field]) -> str:
 
 def fold(view: ViewSpec, first: str, after: int, through: int, where: Sequence[str] = ()) -> str:
     """Return the query of a view's states: `first`, window start, keys, n, Σ hash, and five numbers per measure."""
-    keys = [first, start_of(view.window_us), *(column_of(column) for column in view.by)]
     numbers = ["count(*)", "sum(id64)"]
     for m in view.measures:
-        x = column_of(m.of)
-        numbers += [f"count({x})", f"sum({x})", f"sum({x} * {x})", f"min({x})", f"max({x})"]
-    chosen = [f"seq > {after}", f"seq <= {through}", f"topic IN ({', '.join(map(literal, view.topics))})", *where]
+        if m.kind == "moments":
+            x = column_of(m.of)
+            numbers += [f"count({x})", f"sum({x})", f"sum({x} * {x})", f"min({x})", f"max({x})"]
+    return _grouped(view, first, [], numbers, _chosen(view, after, through, where))
+
+
+def cells(view: ViewSpec, measure: Measure, first: str, after: int, through: int, where: Sequence[str] = ()) -> str:
+    """Return the query of one measure that is no moments: `first`, window start, keys, and bin, count or hash."""
+    x = column_of(measure.of)
+    chosen = [*_chosen(view, after, through, where), f"{x} IS NOT NULL"]
+    if measure.kind == "distinct":
+        return _grouped(view, first, [hash_of(measure.of)], [], chosen)
+    octave = f"CASE WHEN abs({x}) < 128 THEN 0 ELSE length(bin(abs({x}))) - 7 END"
+    bin_ = f"sign({x}) * (({octave}) * 64 + (abs({x}) >> ({octave})))"
+    return _grouped(view, first, [f"CAST({bin_} AS BIGINT)"], ["count(*)"], chosen)
+
+
+def _chosen(view: ViewSpec, after: int, through: int, where: Sequence[str]) -> list[str]:
+    met = [chosen_of(view)] if view.where is not None else []
+    return [f"seq > {after}", f"seq <= {through}", f"topic IN ({', '.join(map(literal, view.topics))})", *met, *where]
+
+
+def _grouped(view: ViewSpec, first: str, more: Sequence[str], numbers: Sequence[str], chosen: Sequence[str]) -> str:
+    keys = [first, start_of(view.window_us), *(key_of(column) for column in view.by), *more]
     grouped = ", ".join(str(i + 1) for i in range(len(keys)))
     return f"SELECT {', '.join([*keys, *numbers])} FROM counted WHERE {' AND '.join(chosen)} GROUP BY {grouped}"
 
@@ -144,6 +164,19 @@ def quoted(name: str) -> str:
 
 def column_of(name: str) -> str:
     return f"f_{name}"
+
+
+def key_of(name: str) -> str:
+    """Return a key column as text."""
+    return f"CAST({column_of(name)} AS VARCHAR)"
+
+
+def hash_of(name: str) -> str:
+    return f"h_{name}"
+
+
+def chosen_of(view: ViewSpec) -> str:
+    return f'"w_{view.name}"'
 
 
 def literal(value: str) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,15 +25,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from braid.declaration import Declaration, Field, Topic, ViewSpec
+from braid.declaration import Declaration, Field, Measure, Topic, ViewSpec
 from braid.receipts import Question
-from verify import odd, xxh64
+from verify import derived, odd, xxh64
 from verify.positions import Ruler, Span, Zone
-from verify.reading import column_of, fold, literal, quoted, start_of, usual
+from verify.reading import cells, chosen_of, column_of, fold, hash_of, key_of, literal, quoted, start_of, usual
 
 Place: TypeAlias = tuple[int, tuple[str, ...]]
-Moments: TypeAlias = tuple[int, int, int, int | None, int | None]
-State: TypeAlias = tuple[int, int, tuple[Moments, ...]]
+Plain: TypeAlias = tuple[Any, ...]  # n, Σx, Σx², least, greatest; or one text of bins, or of hashes
+State: TypeAlias = tuple[int, int, tuple[Plain, ...]]
 States: TypeAlias = dict[Place, State]
 
 SCHEMA = pa.schema([
@@ -69,12 +70,20 @@ class SecondPath:
         self._seen: dict[tuple[int, str, int], list[int]] = {}
         self._zones = {t.name: Zone(t.event_time.zone) for t in declaration.topics}
         self.records = 0
-        fields = {f.name: f for t in declaration.topics for f in t.fields.values()}
+        fields = {f.name: f for t in declaration.topics for f in t.columns.values()}
+        self._hashed = tuple({m.of for v in declaration.views for m in v.measures if m.kind == "distinct"})
+        self._conditions = tuple(v for v in declaration.views if v.where is not None)
         typed = ", ".join(f"{column_of(n)} {'VARCHAR' if f.type == 'string' else 'BIGINT'}" for n, f in fields.items())
         self._names = tuple(fields)
         self._database.execute(
             "CREATE TABLE events (place BIGINT, seq BIGINT, topic VARCHAR, part INTEGER, event_us BIGINT, id64 BIGINT, "
-            + typed
+            + ", ".join(
+                [
+                    typed,
+                    *(f"{hash_of(name)} BIGINT" for name in self._hashed),
+                    *(f"{chosen_of(v)} BOOLEAN" for v in self._conditions),
+                ]
+            )
             + ")"
         )
 
@@ -123,7 +132,7 @@ class SecondPath:
         ]
         if more:
             found = pa.concat_tables([found, pa.Table.from_pylist(more, found.schema)])
-        self._insert(topic, found)
+        self._insert(topic, self._derived(topic, found))
         self._count(topic.name, partitions[at >= 0], seq[at >= 0], found)
 
     def _placed(self, topic: str, topic_id: str, partitions: Any, offsets: Any) -> tuple[Any, Any]:
@@ -135,11 +144,31 @@ class SecondPath:
                 at[chosen], seq[chosen] = ruler.placed(offsets[chosen])
         return at, seq
 
+    def _derived(self, topic: Topic, found: pa.Table) -> pa.Table:
+        """Return the events with their derived columns, the hashes that distinct values are told by, and who counts them."""
+        conditions = [view for view in self._conditions if topic.name in view.topics]
+        if topic.derived or conditions:
+            names = [column_of(name) for name in topic.fields]
+            columns = [found[name].to_pylist() for name in names]
+            rows = [derived.add(topic, dict(zip(topic.fields, row, strict=True))) for row in zip(*columns, strict=True)]
+            for column in topic.derived:
+                kind = pa.string() if column.field.type == "string" else pa.int64()
+                found = found.append_column(column_of(column.name), pa.array([row[column.name] for row in rows], kind))
+            for view in conditions:
+                met = pa.array([derived.chosen(view, topic, row) for row in rows], pa.bool_())
+                found = found.append_column(f"w_{view.name}", met)
+        for name in self._hashed:
+            if name in topic.columns:
+                found = found.append_column(hash_of(name), _hashes(topic.columns[name], found[column_of(name)]))
+        return found
+
     def _insert(self, topic: Topic, found: pa.Table) -> None:
         ids = [_id_column(topic.fields[name], found[column_of(name)]) for name in topic.event_id]
         hashes = xxh64.chain(topic.name, ids, len(found)).view(np.int64)
         self._database.register("found", found.append_column("id64", pa.array(hashes)))
-        held = [column_of(n) if n in topic.fields else "NULL" for n in self._names]
+        held = [column_of(n) if n in topic.columns else "NULL" for n in self._names]
+        held += [hash_of(n) if n in topic.columns else "NULL" for n in self._hashed]
+        held += [chosen_of(v) if topic.name in v.topics else "false" for v in self._conditions]
         selected = ", ".join(["place", "seq", literal(topic.name), "part", "event_us", "id64", *held])
         self._database.execute(f"INSERT INTO events SELECT {selected} FROM found")
         self._database.unregister("found")
@@ -198,9 +227,7 @@ class SecondPath:
         window_us = view.window_us if asked.window_us is None else asked.window_us
         shaped = replace(view, by=view.by if asked.by is None else asked.by, window_us=window_us)
         after, through = {"merged": (0, seq), "batch": (0, cut_seq), "speed": (cut_seq, seq)}[asked.layer]
-        where = [
-            f"{column_of(column)} IN ({', '.join(map(literal, values)) or 'NULL'})" for column, values in asked.keys
-        ]
+        where = [f"{key_of(column)} IN ({', '.join(map(literal, values)) or 'NULL'})" for column, values in asked.keys]
         grid = start_of(window_us or view.window_us)
         where += [f"{grid} >= {asked.from_us}"] if asked.from_us is not None else []
         where += [f"{grid} < {asked.to_us}"] if asked.to_us is not None else []
@@ -216,14 +243,31 @@ class SecondPath:
     def _folded(
         self, view: ViewSpec, first: str, after: int, through: int, where: Sequence[str] = ()
     ) -> Iterable[tuple[int, Place, State]]:
+        texts = {m.id: self._cells(view, m, first, after, through, where) for m in view.measures if m.kind != "moments"}
         cursor = self._database.execute(fold(view, first, after, through, where))
         keys = len(view.by)
         while rows := cursor.fetchmany(50_000):
             for seq, start, *rest in rows:
                 n, fp, *numbers = rest[keys:]
-                moments = [tuple(numbers[i : i + 5]) for i in range(0, len(numbers), 5)]
-                measures = tuple((m, int(s or 0), int(q or 0), low, high) for m, s, q, low, high in moments)
-                yield seq, (start, tuple(rest[:keys])), (n, int(fp) % 2**64, measures)
+                place: Place = (start, tuple(rest[:keys]))
+                left = iter(numbers)
+                measures = tuple(
+                    _moments(*islice(left, 5)) if m.kind == "moments" else (texts[m.id].get((seq, place), ""),)
+                    for m in view.measures
+                )
+                yield seq, place, (n, int(fp) % 2**64, measures)
+
+    def _cells(
+        self, view: ViewSpec, measure: Measure, first: str, after: int, through: int, where: Sequence[str]
+    ) -> dict[tuple[int, Place], str]:
+        """Return the canonical text of a measure that is no moments, by seq and place."""
+        found: dict[tuple[int, Place], list[Any]] = {}
+        keys = 2 + len(view.by)
+        for row in self._database.execute(cells(view, measure, first, after, through, where)).fetchall():
+            found.setdefault((row[0], (row[1], tuple(row[2:keys]))), []).append(row[keys:])
+        if measure.kind == "quantiles":
+            return {at: ",".join(f"{bin_}:{n}" for bin_, n in sorted(rows)) for at, rows in found.items()}
+        return {at: "".join(f"{h % 2**64:016x}" for (h,) in sorted(rows)[:1024]) for at, rows in found.items()}
 
     def close(self) -> None:
         """Close DuckDB; the folder is the caller's."""
@@ -236,13 +280,30 @@ class SecondPath:
         self.close()
 
 
+def _moments(n: int, total: int | None, squares: int | None, low: int | None, high: int | None) -> Plain:
+    return n, int(total or 0), int(squares or 0), low, high
+
+
+def _hashes(field: Field, column: Any) -> pa.Array:
+    """Return the hash of every value, null where there is none."""
+    missing = np.asarray(column.is_null().combine_chunks())
+    filled = column.fill_null("" if field.type == "string" else 0)
+    hashes = xxh64.plain([_id_column(field, filled)], len(column)).view(np.int64)
+    return pa.array(hashes, mask=missing)
+
+
 def _id_column(field: Field, column: Any) -> Any:
     return column if field.type == "string" else column.to_numpy().astype(np.int64)
 
 
 def plain(states: Mapping[Place, Any]) -> States:
     """Return a view of the engine in the form of `States`, to be compared."""
-    return {
-        place: (s.n, s.fp, tuple((m.n, m.sum, m.sumsq, m.min, m.max) for m in s.measures))
-        for place, s in states.items()
-    }
+    return {place: (s.n, s.fp, tuple(map(_plain, s.measures))) for place, s in states.items()}
+
+
+def _plain(held: Any) -> Plain:
+    if hasattr(held, "bins"):
+        return (",".join(f"{bin_}:{n}" for bin_, n in held.bins),)
+    if hasattr(held, "hashes"):
+        return ("".join(f"{h % 2**64:016x}" for h in held.hashes),)
+    return held.n, held.sum, held.sumsq, held.min, held.max

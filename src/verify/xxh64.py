@@ -35,7 +35,16 @@ def chain(topic: str, columns: list[Any], rows: int) -> Hashes:
     name = np.frombuffer(topic.encode(), np.uint8)
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
         first = hashed(name[None, :], np.full(1, SEED, np.uint64))
-        found = np.repeat(first, rows)
+    return _chained(columns, np.repeat(first, rows))
+
+
+def plain(columns: list[Any], rows: int) -> Hashes:
+    """Return the hashes of columns' values alone."""
+    return _chained(columns, np.full(rows, SEED, np.uint64))
+
+
+def _chained(columns: list[Any], found: Hashes) -> Hashes:
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
         for column in columns:
             found = _of_numbers(column, found) if isinstance(column, np.ndarray) else _of_strings(column, found)
     return found

@@ -73,9 +73,9 @@ def test_a_row_that_does_not_account_for_every_offset_is_never_written(count: st
     world, driver = standing()
     offered = rest(world, driver)
     work = worked(world, driver, offered)
-    microbatch._check(work.row, work.ids, True)
+    microbatch._check(work.row, work.ids, True, work.chosen)
     with pytest.raises(RangeRefused):
-        microbatch._check(replace(work.row, **{count: getattr(work.row, count) + 1}), work.ids, True)
+        microbatch._check(replace(work.row, **{count: getattr(work.row, count) + 1}), work.ids, True, work.chosen)
 
 
 def worked(world: World, driver: Driver, offered: Range) -> microbatch.Work:

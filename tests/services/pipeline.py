@@ -21,8 +21,9 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
+from braid.adapters.chosen import running as chosen_datasets
 from braid.adapters.kafka import EventProducer
-from braid.declaration import Declaration, load_all
+from braid.declaration import Declaration
 from braid.settings import Settings
 from stack.layers import layers
 from stack.programs import Program
@@ -51,7 +52,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.declared = load_all(settings.root / "datasets")
+        self.declared = chosen_datasets(settings)
         self.environ = names(BRAID_HOME=str(settings.home), BRAID_ROOT=str(settings.root))
 
     # ---- doing -------------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ def running(stack: Settings, settings: Settings) -> Iterator[Callable[[], Settin
     """
 
     def programs(chosen: Settings) -> list[Program]:
-        mine = [p for p in layers(chosen, list(load_all(chosen.root / "datasets"))) if not p.name.startswith("batch-")]
+        mine = [p for p in layers(chosen, list(chosen_datasets(chosen))) if not p.name.startswith("batch-")]
         started.update(p.name for p in mine)
         return [*services(stack), *mine]  # the services as they run: of another root's paths they would be started anew
 

@@ -2,10 +2,17 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("spark"))  # one JVM, beside the tests that need none
 
 
 @pytest.fixture(scope="package")

@@ -33,8 +33,10 @@ class Speed:
         self.ledger = stores.get("ledger") or MemoryLedger()
         self.fragments = stores.get("fragments") or MemoryFragments()
         self.catalogue, self.clock = MemoryCatalogue(), FixedClock(NOW_US)
-        self.log.create(self.topic.name, partitions)
-        names = [self.topic.name]
+        self.names = [topic.name for topic in declaration.topics]
+        for name in self.names:
+            self.log.create(name, partitions)
+        names = self.names
         row = chain.genesis(
             self.log.topic_ids(names), self.log.latest(names), declaration.hash, declaration.text, "speed"
         )
@@ -63,11 +65,15 @@ class Speed:
         return value, kind > 0.97
 
     def append(self, value: bytes | None, after_a_hole: bool) -> None:
-        """Append one record to some partition."""
-        partition = self.random.randrange(len(self.log.latest([self.topic.name])))
+        """Append one record to some partition of the first topic."""
+        self.append_to(self.topic.name, value, after_a_hole)
+
+    def append_to(self, topic: str, value: bytes | None, after_a_hole: bool) -> None:
+        """Append one record to some partition of a topic."""
+        partition = self.random.randrange(len(self.log.latest([topic])))
         if after_a_hole:
-            self.log.skip(self.topic.name, partition)
-        self.log.send(self.topic.name, partition, value, NOW_US + len(self.sent))
+            self.log.skip(topic, partition)
+        self.log.send(topic, partition, value, NOW_US + len(self.sent))
 
     def held(self, wanted: Range) -> Iterator[Record]:
         """Yield the records of a range, in ledger order."""
@@ -91,19 +97,22 @@ class Speed:
 
     def count(self, some: int | None = None) -> LedgerRow:
         """Commit one micro-batch of what was appended since head, or of at most `some` offsets a partition."""
-        head, names = self.ledger.head(), [self.topic.name]
+        head, names = self.ledger.head(), self.names
         latest = self.log.latest(names)
         end = {p: min(latest[p], head.end[p] + (some or 10**9)) for p in latest}
         wanted = Range(head.end, end)
-        found = [(r, records.parse(self.topic, r.value, r.append_us)) for r in self.held(wanted)]
-        good = [event for _, event in found if isinstance(event, records.Event)]
+        found = [(r, records.parse(self.declaration.topic(r.topic), r.value, r.append_us)) for r in self.held(wanted)]
+        good = [(r.topic, event) for r, event in found if isinstance(event, records.Event)]
         fresh = []
-        for event in good:
+        for topic, event in good:
             identity = (event.id64, event.salted64)
             if self.declaration.dedupe == "none" or identity not in self.seen:
                 self.seen.add(identity)
-                fresh.append(event)
-        states = {v.name: views.fold(v, fresh) for v in self.declaration.views}
+                fresh.append((topic, event))
+        states = {
+            v.name: views.fold(v, (event for topic, event in fresh if topic in v.topics))
+            for v in self.declaration.views
+        }
         sums = {v.name: totals(states[v.name]) for v in self.declaration.fragment_views}
         attempt = chain.attempt_of(wanted, self.declaration.hash)
         seq = head.seq + 1
@@ -111,7 +120,7 @@ class Speed:
             self.fragments.write(v, 0, attempt, [Fragment(seq, w, k, s) for (w, k), s in states[v.name].items()])
         row = LedgerRow(
             seq, "micro", attempt, "speed", wanted, good=len(fresh), copies=len(good) - len(fresh),
-            dead=len(found) - len(good), absent=wanted.size - len(found), fp=sum(e.id64 for e in fresh) % 2**64,
+            dead=len(found) - len(good), absent=wanted.size - len(found), fp=sum(e.id64 for _, e in fresh) % 2**64,
             view_n={name: n for name, (n, _) in sums.items()}, view_fp={name: fp for name, (_, fp) in sums.items()},
             definition=self.declaration.hash, topic_ids=head.topic_ids,
         )  # fmt: skip
@@ -121,7 +130,7 @@ class Speed:
 
     def lose(self) -> LedgerRow:
         """Commit a gap row: retention deletes what was appended since head, before anybody read it."""
-        head, names = self.ledger.head(), [self.topic.name]
+        head, names = self.ledger.head(), self.names
         gone = Range(head.end, self.log.latest(names))
         for place, end in gone.end.items():
             self.log.trim(place, end)

@@ -65,7 +65,7 @@ NOT_IN_CORE = frozenset(
 )
 CLOCKS = frozenset({"now", "utcnow", "today", "time", "monotonic"})
 # words of a declaration that are everybody's
-PLAIN_WORDS = frozenset({"timestamp"})
+PLAIN_WORDS = frozenset({"timestamp", "event_id", "event_time"})
 KNOWS_ITS_DATASET = ("producer/kafka_producer.py",)  # the plain script: its defaults are the land-cover files
 
 

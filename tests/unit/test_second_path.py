@@ -195,8 +195,12 @@ def test_equal_offsets_of_a_topic_that_was_created_again_are_other_records(tmp_p
 
 def test_the_second_path_imports_nothing_of_the_engine_but_what_was_declared_and_asked() -> None:
     folder = Path(verify.__file__).parent
-    for name in ("second_path", "reading", "positions", "odd", "xxh64"):
+    for name in ("second_path", "reading", "positions", "odd", "xxh64", "derived", "kinds"):
         tree = ast.parse((folder / f"{name}.py").read_text("utf-8"))
         modules = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
         modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
-        assert {m for m in modules if m.startswith("braid")} <= {"braid.declaration", "braid.receipts"}
+        assert {m for m in modules if m.startswith("braid")} <= {
+            "braid.declaration",
+            "braid.receipts",
+            "braid.expressions",
+        }

@@ -15,7 +15,7 @@ from typing import Any
 
 from braid import cql, hiveql
 from braid.acknowledgements import Acknowledgement, Place
-from braid.aggregates import FP_MODULUS, State, finish
+from braid.aggregates import FP_MODULUS, State, finished_of
 from braid.alerts import Alert
 from braid.declaration import AlertRule, Declaration, ViewSpec
 from braid.errors import Gap, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
@@ -384,8 +384,7 @@ class MemoryProjections:
 
 def view_row(view: ViewSpec, state: State) -> dict[str, int | float | None]:
     """Return the finished columns of one state: n, then every statistic in declared order."""
-    at = {m.name: i for i, m in enumerate(view.measures)}
-    return {"n": state.n} | {name: finish(state.measures[at[m.name]], stat, m.scale) for name, m, stat in view.finished}
+    return {"n": state.n} | finished_of(view, state)
 
 
 # ---- files -------------------------------------------------------------------------------------------------------

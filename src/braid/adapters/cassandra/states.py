@@ -19,7 +19,7 @@ from cassandra.util import Date
 from braid import cql
 from braid.acknowledgements import Acknowledgement
 from braid.adapters.cassandra.session import Row, Session
-from braid.aggregates import Moments, State, finish, lift
+from braid.aggregates import State, finish, finished_of, held_of, lift, plain, split
 from braid.alerts import Alert
 from braid.declaration import AlertRule, Declaration, Field, ViewSpec
 from braid.ledger import LedgerRow
@@ -60,21 +60,21 @@ class CassandraFragments:
         """Return the fragments of committed rows, in seq order."""
         keys = len(view.by)
         return [
-            Fragment(row[1], row[2], row[3 : 3 + keys], _state(row[4 + keys :]))
+            Fragment(row[1], row[2], row[3 : 3 + keys], _state(view, row[4 + keys :]))
             for row in _committed(self._session, self._table(view), rows)
         ]
 
 
-def _columns(state: State) -> Iterator[int | None]:
+def _columns(state: State) -> Iterator[int | str | None]:
     """Yield a state as the columns of `cql.state_columns`."""
     yield from (state.n, state.fp)
     for m in state.measures:
-        yield from (m.n, m.sum, m.sumsq, m.min, m.max)
+        yield from plain(m)
 
 
-def _state(columns: Row) -> State:
+def _state(view: ViewSpec, columns: Row) -> State:
     n, fp, *rest = columns
-    return State(n, fp, tuple(Moments(*rest[i : i + 5]) for i in range(0, len(rest), 5)))
+    return State(n, fp, tuple(held_of(m.kind, values) for m, values in split(view.measures, rest)))
 
 
 class CassandraAlerts:
@@ -204,10 +204,8 @@ class CassandraProjections:
 
 
 def _finished(view: ViewSpec, seq: int, rows: View) -> Iterable[tuple[Any, ...]]:
-    at = {m.name: i for i, m in enumerate(view.measures)}
     for (window_start_us, key), state in rows.items():
-        numbers = (finish(state.measures[at[m.name]], stat, m.scale) for _, m, stat in view.finished)
-        yield (*key, window_start_us // 1000, *numbers, state.n, seq, seq)
+        yield (*key, window_start_us // 1000, *finished_of(view, state).values(), state.n, seq, seq)
 
 
 class _AlertTable:
