@@ -62,7 +62,8 @@ alerts:
 """,
     where="OLD",
 )
-# another scale, tighter bounds, a field that must be there, other keys of a view, one view less and one more, another rule
+# another scale, tighter bounds, a field that must be there, a derived column, other keys of a view, one view less and one
+# more, with a condition and other states, another rule
 NEW = parse(
     _HEAD
     + """
@@ -73,10 +74,16 @@ fields:
   site: {type: string}
   x:    {type: decimal, scale: 1, max: 30}
   y:    {type: integer}
+derived:
+  twice: {type: decimal, scale: 1, sql: "x * 2"}
 views:
   by_minute: {by: [kind], window: 1 minute, measures: {x: {of: x, stats: [mean, stddev]}}}
   by_kind:   {by: [kind], window: all, measures: {x: {of: x, stats: [mean, stddev]}}}
-  by_hour:   {by: [site], window: 1 hour, measures: {y: {of: y, stats: [sum]}}}
+  by_hour:
+    by: [site]
+    window: 1 hour
+    where: "y > 2"
+    measures: {y: {of: y, stats: [sum]}, t: {of: twice, stats: [mean, p50]}}
 alerts:
   odd_x: {of: x, by: [kind], rule: sigma, beyond: 2, min_count: 2, show: [name, site]}
 """,
@@ -177,15 +184,18 @@ class World:
     def _slim(self, declaration: Declaration, offered: Range) -> pa.Table:
         topic = declaration.topics[0]
         fields = sql.used(declaration, topic)
+        chosen = [v for v in declaration.fragment_views if v.where is not None]
         rows = []
         for r, found in self.parsed(declaration, offered):
             place = (r.topic, r.partition, r.offset, r.append_us)
             if isinstance(found, records.DeadLetter):
-                rows.append((*place, found.reason, r.value, *[None] * (3 + len(fields))))
+                rows.append((*place, found.reason, r.value, *[None] * (3 + len(fields) + len(chosen))))
             else:
                 values = [found.values[name] for name in fields]
+                values += [bool(v.where and v.where.compute(found.values)) for v in chosen]
                 rows.append((*place, None, None, found.id64, found.salted64, found.event_us, *values))
-        kinds = _TYPES | {f"f_{n}": pa.string() if topic.fields[n].type == "string" else pa.int64() for n in fields}
+        kinds = _TYPES | {f"f_{n}": pa.string() if topic.columns[n].type == "string" else pa.int64() for n in fields}
+        kinds |= {f"w_{v.name}": pa.bool_() for v in chosen}
         columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
         return pa.table([pa.array(c, k) for c, k in zip(columns, kinds.values(), strict=True)], list(kinds))
 

@@ -29,7 +29,7 @@ def test_every_part_is_compared_entry_by_entry() -> None:
     found = {(d.what, d.part, d.name) for d in change.plan(OLD, NEW).differences}
     assert found == {
         ("changed", "fields", "x"), ("changed", "fields", "y"), ("changed", "views", "by_minute"), ("changed", "views", "by_kind"),
-        ("removed", "views", "old_only"), ("added", "views", "by_hour"), ("changed", "alerts", "odd_x"),
+        ("removed", "views", "old_only"), ("added", "derived", "twice"), ("added", "views", "by_hour"), ("changed", "alerts", "odd_x"),
     }  # fmt: skip
 
 
