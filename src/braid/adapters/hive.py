@@ -111,7 +111,7 @@ class HiveCatalogue:
     def __init__(self, connection: Hive, declaration: Declaration) -> None:
         self._hive = connection
         self._dataset = declaration.dataset
-        self._made: set[str] = set()
+        self._made: dict[str, list[tuple[str, str]]] = {}  # the columns of the tables that are known to be there
 
     def register(self, gen: int, view: ViewSpec, location: str, parts: Mapping[str, str]) -> None:
         """Make a view's table if there is none, and its partitions of a generation; what is there stays."""
@@ -150,25 +150,25 @@ class HiveCatalogue:
     def reshape(self, view: ViewSpec) -> None:
         """Drop a view's table when it has other columns than the view has now: the files of its generations stay."""
         if hiveql.generations_table(view) in self._names() and self._columns(view) != _expected(view):
-            self._made.discard(view.name)
+            self._made.pop(view.name, None)
             self._do(hiveql.drop_table(self._dataset, view), f"dropping the table of {view.name}, of other columns")
 
     def drop(self, view: ViewSpec) -> None:
         """Drop what is registered of a view that is no longer declared; files stay."""
         names = self._names()
-        self._made.discard(view.name)
+        self._made.pop(view.name, None)
         if view.name in names:
             self._do(hiveql.drop_view(self._dataset, view), f"dropping the name {view.name}")
         if hiveql.generations_table(view) in names:
             self._do(hiveql.drop_table(self._dataset, view), f"dropping the table of {view.name}")
 
     def _make(self, view: ViewSpec, location: str) -> None:
-        if view.name in self._made:
+        if self._made.get(view.name) == _expected(view):
             return
         self._do(hiveql.database(self._dataset), f"making the database {self._dataset}")
         self._do(hiveql.table(self._dataset, view, location), f"making the table of {view.name}")
         self._check_columns(view)
-        self._made.add(view.name)
+        self._made[view.name] = _expected(view)
 
     def _check_columns(self, view: ViewSpec) -> None:
         got, expected = self._columns(view), _expected(view)
