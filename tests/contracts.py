@@ -13,11 +13,12 @@ from typing import Any, ClassVar, TypeAlias
 
 import pytest
 
+from braid import cql
 from braid import ledger as chain
 from braid.acknowledgements import Acknowledgement
 from braid.aggregates import NO_MOMENTS, Moments, State
 from braid.alerts import Alert
-from braid.declaration import ViewSpec, parse
+from braid.declaration import Declaration, ViewSpec, parse
 from braid.errors import BraidError, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.ledger import Current, LedgerRow, Range
 from braid.ports import (
@@ -33,6 +34,7 @@ from braid.ports import (
     Projections,
     SeenIds,
     SeenStore,
+    Tables,
 )  # fmt: skip
 from braid.seen import Identity
 from braid.views import Fragment, View
@@ -43,6 +45,7 @@ MINUTE_US = 60_000_000
 
 Readable: TypeAlias = Callable[[str], list[dict[str, Any]]]
 Published: TypeAlias = Callable[[int, dict[str, View]], Current]
+Columns: TypeAlias = Callable[[], dict[str, set[str]]]
 Send: TypeAlias = Callable[[str, int, bytes], object]
 
 DECLARATION = parse(
@@ -716,3 +719,66 @@ class CatalogueContract:
         catalogue.forget(BY_MINUTE, [1])
         catalogue.forget(BY_MINUTE, [])
         assert catalogue.numbers(BY_MINUTE) == {2}
+
+    def test_a_view_of_other_columns_is_registered_only_once_it_was_reshaped(
+        self, catalogue: Catalogue, folder: Callable[[str], str]
+    ) -> None:
+        parts = {"1970-01": folder("a")}
+        catalogue.register(1, BY_MINUTE, folder("view"), parts)
+        catalogue.serve(1, 10, BY_MINUTE)
+        catalogue.reshape(BY_MINUTE)
+        assert catalogue.numbers(BY_MINUTE) == {1}
+        other = replace(BY_MINUTE, measures=BY_MINUTE.measures[:1])
+        with pytest.raises(StoreUnavailable, match="expected the columns"):
+            catalogue.register(2, other, folder("view"), parts)
+        catalogue.reshape(other)
+        catalogue.reshape(other)
+        catalogue.register(2, other, folder("view"), parts)
+        catalogue.serve(2, 20, other)
+        assert (catalogue.numbers(other), catalogue.served(other)) == ({2}, 2)
+
+    def test_a_view_that_was_dropped_is_gone_with_its_name(
+        self, catalogue: Catalogue, folder: Callable[[str], str]
+    ) -> None:
+        for spec in (BY_MINUTE, BY_CITY):
+            catalogue.register(1, spec, folder(spec.name), {"key-0": folder("a")})
+            catalogue.serve(1, 10, spec)
+        catalogue.drop(BY_MINUTE)
+        catalogue.drop(BY_MINUTE)
+        assert (catalogue.numbers(BY_MINUTE), catalogue.served(BY_MINUTE)) == (set(), None)
+        assert (catalogue.numbers(BY_CITY), catalogue.served(BY_CITY)) == ({1}, 1)
+
+
+class TablesContract:
+    """Fixtures `tables`, made for `declared`, and `there()`: the columns of each derived table that is there, by name."""
+
+    def test_what_has_its_shape_is_left_alone(self, tables: Tables, declared: Declaration, there: Columns) -> None:
+        before = there()
+        titled = replace(declared, title="another", views=tuple(replace(v, title="another") for v in declared.views))
+        assert tables.change([declared], titled) == []
+        assert there() == before
+
+    def test_other_columns_and_other_keys_are_other_tables(
+        self, tables: Tables, declared: Declaration, there: Columns
+    ) -> None:
+        fine, coarse = declared.views
+        turned = replace(fine, by=fine.by[::-1])
+        narrow = replace(coarse, measures=(replace(coarse.measures[0], stats=("mean",)),))
+        new = replace(declared, views=(turned, narrow))
+        names = sorted({fine.name, f"{fine.name}__fragments", coarse.name})
+        kept = f"{coarse.name}__fragments"
+        assert tables.change([declared], new) == names
+        assert there()[coarse.name] == {table.name: set(table.names) for table in cql.derived(new)}[coarse.name]
+        assert kept in there()
+        assert tables.change([declared], new) == []
+        assert tables.change([new, declared], declared) == names
+
+    def test_what_is_no_longer_declared_is_dropped_and_what_is_new_is_made(
+        self, tables: Tables, declared: Declaration, there: Columns
+    ) -> None:
+        fine, coarse = declared.views
+        new = replace(declared, views=(replace(fine, name="rides_anew"), coarse), alerts=declared.alerts[:1])
+        gone = {fine.name, f"{fine.name}__fragments", declared.alerts[1].name}
+        assert tables.change([declared], new) == sorted({*gone, "rides_anew", "rides_anew__fragments"})
+        assert there().keys() == {table.name for table in cql.derived(new)}
+        assert tables.change([declared], new) == []

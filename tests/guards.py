@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 _COPIED = ("src", "tests", "datasets", "cql", "pyproject.toml", "requirements.in", "README.md")
 _LINKED = ("data", "docs", "dashboard", "infrastructure", "bench")
 _REAL = "tests/model/test_real_guards.py::"
+_APPLY = "tests/model/test_apply.py::"
 _CASSANDRA = "tests/services/test_cassandra_contract.py::"
 
 
@@ -123,6 +124,55 @@ GUARDS = (
         "        if got != expected:\n",
         "        if False:\n",
         "tests/unit/test_serving_follower.py::test_fragments_that_do_not_add_up_stop_the_answer_before_their_seq",
+    ),
+    Guard(
+        "a changed declaration: no driver before its generation",
+        "src/speed_layer/start.py",
+        "    if change.pending(head, current):\n",
+        "    if False:\n",
+        _APPLY + "test_no_driver_starts_before_a_generation_covers_the_change",
+    ),
+    Guard(
+        "a changed declaration: the readable rows of the old one are emptied",
+        "src/speed_layer/start.py",
+        "        driver.ports.projections.truncate()\n",
+        "        pass\n",
+        _APPLY + "test_readable_rows_of_the_old_declaration_are_gone_before_the_first_new_one",
+    ),
+    Guard(
+        "a changed declaration: no alert of the old one in an answer",
+        "src/serving/recent.py",
+        "    if changed:\n",
+        "    if False:\n",
+        _APPLY + "test_alerts_of_the_old_declaration_stand_in_no_answer_of_the_new_one",
+    ),
+    Guard(
+        "a changed declaration: no file of the old one is taken over",
+        "src/braid/adapters/files.py",
+        " if previous and previous.definition == new.definition else {}",
+        " if previous else {}",
+        _APPLY + "test_parts_of_equal_integers_are_written_again_when_what_they_mean_has_changed",
+    ),
+    Guard(
+        "a changed declaration: as many records counted again as before",
+        "src/batch_layer/apply.py",
+        "    if whole.records != expected:\n",
+        "    if False:\n",
+        _APPLY + "test_records_that_are_missing_from_the_recount_block_the_publication",
+    ),
+    Guard(
+        "a changed declaration: pending as long as no generation covers its row",
+        "src/braid/change.py",
+        "    return since(head) > current.cut_seq\n",
+        "    return head.definition != current.definition\n",
+        _APPLY + "test_a_change_is_given_up_by_applying_the_old_text_again",
+    ),
+    Guard(
+        "a changed declaration: a server reads the old generation from its files",
+        "src/serving/follower.py",
+        " if stores.past is not None and change.pending(head, current) else stores.generations",
+        " if False else stores.generations",
+        _APPLY + "test_a_server_started_while_hive_has_the_new_shape_answers_by_the_old_declaration",
     ),
 )
 

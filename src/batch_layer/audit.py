@@ -69,7 +69,7 @@ def audit(declaration: Declaration, rows: Sequence[LedgerRow], own: Own, fragmen
     skipped: list[Unaudited] = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
-        stored = {v.name: _by_seq(v, some, fragments) for v in declaration.fragment_views}
+        stored = {v.name: _by_seq(v, some, declaration.hash, fragments) for v in declaration.fragment_views}
         for row in some:
             given_up = row.seq in lost
             reason = _lost(declaration, row, own) if given_up else _audit_row(declaration, row, own, stored)
@@ -80,8 +80,11 @@ def audit(declaration: Declaration, rows: Sequence[LedgerRow], own: Own, fragmen
     return Audited(checked, tuple(skipped))
 
 
-def _by_seq(view: ViewSpec, rows: Sequence[LedgerRow], fragments: Fragments) -> dict[int, dict[tuple[int, Key], State]]:
-    micro = [row for row in rows if row.kind == "micro"]
+def _by_seq(
+    view: ViewSpec, rows: Sequence[LedgerRow], definition: str, fragments: Fragments
+) -> dict[int, dict[tuple[int, Key], State]]:
+    # what another declaration counted may stand in tables of another shape, or in none
+    micro = [row for row in rows if row.kind == "micro" and row.definition == definition]
     found: dict[int, dict[tuple[int, Key], State]] = {row.seq: {} for row in rows}
     for f in fragments.read(view, micro) if micro else []:
         found[f.seq][f.window_start_us, f.key] = f.state

@@ -7,10 +7,11 @@ of what is no longer kept. So a run that is killed anywhere leaves the old gener
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 
 from batch_layer.recompute import Recomputed
+from braid import change
 from braid.adapters.files import FileGenerations, Manifest, Publication
 from braid.declaration import Declaration
 from braid.generations import Audited, audit_text
@@ -32,12 +33,16 @@ class Stores:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What is to be published: the views as of a ledger row, the cuts they were computed from, their audit."""
+    """What is to be published: the views as of a ledger row, the cuts they were computed from, their audit.
+
+    `base` is what the ledger's running sums lack of the declaration's own counts (`generations.base_of`).
+    """
 
     head: LedgerRow
     cuts: tuple[str, ...]
     result: Recomputed
     audited: Audited
+    base: Mapping[str, int] = field(default_factory=dict)
 
 
 def steps(stores: Stores, declaration: Declaration, built: Built, served: Current) -> Generator[str, None, Current]:
@@ -58,10 +63,13 @@ def steps(stores: Stores, declaration: Declaration, built: Built, served: Curren
     new = Manifest(declaration.dataset, gen, served.gen, head.seq, head.end, declaration.hash, built.cuts, {})
     made = stores.files.write(new, specs, built.result.states)
     yield "written"
+    if change.pending(head, served):  # tables of the same names may be of another shape
+        for spec in declaration.views:
+            stores.catalogue.reshape(spec)
     for spec in declaration.views:
         _register(stores, declaration, made, spec.name)
         yield "partition_added"
-    audit = audit_text({name: view.sums for name, view in made.views.items()}, built.audited)
+    audit = audit_text({name: view.sums for name, view in made.views.items()}, built.audited, built.base)
     current = Current(gen, head.seq, head.end, declaration.hash, audit, stores.clock.now_us())
     stores.files.write_publication(Publication(current, served.gen, built.result.records))
     stores.ledger.publish(current, served.gen)

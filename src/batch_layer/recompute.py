@@ -40,10 +40,17 @@ class Recomputed:
     states: Mapping[str, View]
     own: Own
     records: int
+    whole: Counts | None = None  # of all the records, when that was asked for
 
 
 def recompute(
-    spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut], after: int
+    spark: SparkSession,
+    declaration: Declaration,
+    master: Master,
+    cuts: Sequence[Cut],
+    after: int,
+    *,
+    whole: bool = False,
 ) -> Recomputed:
     """Return every view of the dataset over some cuts of the master.
 
@@ -51,6 +58,7 @@ def recompute(
     ----------
     cuts : Cut, from the first on, their files checked by the caller
     after : ledger seq of the served cut: later rows are also kept apart, by seq
+    whole : count everything once more as one: the declaration has changed, and the ledger counted by another
     """
     _parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
     counted = spark.sql(sql.dedupe(declaration, declaration.topics, _PARSED))
@@ -68,6 +76,7 @@ def recompute(
                 states[spec.name] = views.merge_views(parts.values())
                 own[spec.name] = {seq: view for seq, view in parts.items() if seq > 0}
         good = _good(spark, declaration, own)
+        all_ = _whole(spark) if whole else None
     finally:
         counted.unpersist()
     for spec in declaration.views:
@@ -77,7 +86,7 @@ def recompute(
     ordered = {spec.name: states[spec.name] for spec in declaration.views}
     tally = _tally(spark, declaration, master, [cut for cut in cuts if cut.seq > after])
     counts = {seq: Counts(n, *good.get(seq, (0, 0)), dead) for seq, (n, dead) in tally.items() if seq > after}
-    return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts))
+    return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts), all_)
 
 
 def folds_of(specs: Sequence[ViewSpec]) -> list[tuple[ViewSpec, list[ViewSpec]]]:
@@ -158,6 +167,15 @@ def _tally(spark: SparkSession, declaration: Declaration, master: Master, cuts: 
     after = min(cut.after for cut in cuts)
     found = spark.sql(f"SELECT seq, count(*), count(reason) FROM {_PARSED} WHERE seq > {after} GROUP BY seq").collect()
     return {seq: (records, dead) for seq, records, dead in found}
+
+
+def _whole(spark: SparkSession) -> Counts:
+    """Return the counts of everything that is there, under the declaration that the views are made of."""
+    ((records, dead),) = spark.sql(f"SELECT count(*), count(reason) FROM {_PARSED}").collect()
+    ((good, hi, lo),) = spark.sql(
+        f"SELECT count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) FROM {_COUNTED}"
+    ).collect()
+    return Counts(records, good, _fp(hi or 0, lo or 0), dead)
 
 
 def _good(

@@ -14,7 +14,7 @@ from typing import Literal
 
 from batch_layer import publish
 from batch_layer.publish import Stores
-from braid import gaps, views
+from braid import gaps, generations, views
 from braid.adapters.files import Publication
 from braid.declaration import Declaration
 from braid.errors import RollbackRefused
@@ -77,7 +77,7 @@ def target(stores: Stores, declaration: Declaration, served: Current, to: int | 
     if damage:
         raise RollbackRefused(f"{where}: generation {gen}: expected its files as they were written: {damage}")
     report = stores.files.publication(gen)
-    current = report.current if report else stores.files.published(gen)
+    current = report.current if report else stores.files.published(gen, generations.base_of(served))
     if current.definition != served.definition:
         raise RollbackRefused(
             f"{where}: generation {gen}: expected one of the declaration in force, {served.definition[:12]}, "

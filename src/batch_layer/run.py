@@ -19,12 +19,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from batch_layer import archive, publish
+from batch_layer import apply, archive, publish
 from batch_layer.archive import Read
 from batch_layer.audit import audit
 from batch_layer.publish import Built, Stores
 from batch_layer.recompute import recompute
-from braid import ledger
+from braid import generations, ledger
 from braid.adapters.master import Cut, Master
 from braid.declaration import Declaration
 from braid.definitions import in_force
@@ -159,7 +159,8 @@ def _build(
 ) -> Generator[str, None, Built]:
     """Compute the views over the whole master and hold them against the speed layer's."""
     checked = ports.master.check_files(cuts)
-    result = recompute(ports.spark(), declaration, ports.master, cuts, served.cut_seq)
+    changed = served.definition != declaration.hash
+    result = recompute(ports.spark(), declaration, ports.master, cuts, served.cut_seq, whole=changed)
     report.rows = {name: len(view) for name, view in result.states.items()}
     report.note = f"{result.records:,} records, {checked / 1e6:,.1f} MB: " + ", ".join(
         f"{name} {rows:,} rows" for name, rows in report.rows.items()
@@ -172,7 +173,8 @@ def _build(
         f"; unaudited: {text}" for text in unaudited
     )
     yield "audited"
-    return Built(head, tuple(cut.folder for cut in cuts), result, report.audited)
+    base = generations.base_of(served) if result.whole is None else apply.base(declaration, head, result.whole)
+    return Built(head, tuple(cut.folder for cut in cuts), result, report.audited, base)
 
 
 def _publish(

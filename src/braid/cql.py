@@ -295,12 +295,21 @@ def projections(declaration: Declaration) -> tuple[Table, ...]:
     return (*views, *(alert_table(declaration, r) for r in declaration.alerts))
 
 
+def derived(declaration: Declaration) -> tuple[Table, ...]:
+    """Return the tables whose shape and rows follow from the declaration: fragments, and those that people read."""
+    return (*(fragments(declaration, v) for v in declaration.fragment_views), *projections(declaration))
+
+
+def alike(a: Table, b: Table | None) -> bool:
+    """Return whether two tables have the same columns and key, so that one's rows can stand in the other."""
+    return b is not None and (set(a.columns), a.partition, a.clustering) == (set(b.columns), b.partition, b.clustering)
+
+
 def tables(declaration: Declaration) -> tuple[Table, ...]:
     """Return every table of a dataset, the truth first and what is derived last."""
     return (
         ledger(declaration), current(declaration), dead_letters(declaration), alerts_log(declaration),
-        acknowledgements(declaration),
-        *(fragments(declaration, v) for v in declaration.fragment_views), *projections(declaration),
+        acknowledgements(declaration), *derived(declaration),
     )  # fmt: skip
 
 

@@ -512,6 +512,13 @@ def parse(text: str, where: str = "declaration") -> Declaration:
     return _Checked(file, reader).declaration(text)
 
 
+def plain(text: str) -> dict[str, Any]:
+    """Return a declaration's text as plain values, numbers as they are written: for comparing two of them."""
+    node = yaml.compose(text, Loader=_Loader)
+    found = _Reader("declaration").value(node) if isinstance(node, yaml.MappingNode) else {}
+    return dict(found)
+
+
 def _first_problem(reader: _Reader, error: ValidationError) -> DeclarationError:
     problem = error.errors()[0]
     # pydantic adds names of union members to the location; a key of the file is lower case

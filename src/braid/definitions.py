@@ -20,13 +20,23 @@ def in_force(ledger: Ledger, head: LedgerRow) -> Declaration:
     RangeRefused
         No row of the ledger holds the text of head's definition.
     """
-    genesis = ledger.rows(-1, 0)
-    found = _text_of(genesis, head) or _text_of(ledger.rows(0, head.seq), head)
+    since = head.totals.get("definition", 0)
+    found = _text_of(ledger.rows(since - 1, since), head) or _text_of(ledger.rows(-1, head.seq), head)
     if found is None:
         raise RangeRefused(
             f"ledger: expected the text of definition {head.definition[:12]} in one of its rows, got none; "
             "restore the ledger from a backup that holds it"
         )
+    return found
+
+
+def earlier(ledger: Ledger, head: LedgerRow) -> list[Declaration]:
+    """Return the declarations that were in force before the one at head, the newest first: one row read for each."""
+    found, since = [], head.totals.get("definition", 0)
+    while since > 0:
+        (before,) = ledger.rows(since - 2, since - 1)
+        found.append(in_force(ledger, before))
+        since = before.totals.get("definition", 0)
     return found
 
 

@@ -17,9 +17,11 @@
     ├── LedgerError            exit 1   the protocol refuses; never caught to go on
     │   ├── Gap                         offsets between head and what Kafka still holds are missing
     │   ├── LostRace                    another writer committed this seq
+    │   ├── BeingApplied                a changed declaration has no generation yet
     │   ├── CutPassedHead               a generation's cut is newer than the reader's head
     │   ├── RangeRefused                a micro-batch's range does not continue the ledger
     │   └── SeenIdsRefused              the file of seen ids is damaged, foreign or ahead: it is rebuilt
+    ├── ChangeRefused          exit 1   a changed declaration that cannot be applied to what was counted
     ├── RollbackRefused        exit 1   the older generation cannot answer any more: names the view and the seq
     ├── AuditFailed            exit 1   batch and speed differ; the publication is blocked
     ├── MasterRefused          exit 1   the archive on disk is not what was archived: names the file
@@ -107,6 +109,10 @@ class LostRace(LedgerError):
     """Another writer committed this seq, or moved `current`, first."""
 
 
+class BeingApplied(LedgerError):
+    """A changed declaration is in force and no generation of it is served yet: finish `braid apply`."""
+
+
 class CutPassedHead(LedgerError):
     """A generation's cut is newer than the reader's head: its ledger is older than its generation."""
 
@@ -117,6 +123,10 @@ class RangeRefused(LedgerError):
 
 class SeenIdsRefused(LedgerError):
     """The file of seen ids is damaged, foreign or ahead of the ledger: it is set aside and rebuilt."""
+
+
+class ChangeRefused(BraidError):
+    """A changed declaration cannot take the place of the one in force; the text has every reason."""
 
 
 class RollbackRefused(BraidError):

@@ -11,8 +11,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from braid.aggregates import FP_MODULUS
 from braid.errors import AuditFailed
-from braid.ledger import Current
+from braid.ledger import Current, LedgerRow
 from braid.views import View, digest, totals
 
 
@@ -55,10 +56,34 @@ class Audited:
     unaudited: tuple[Unaudited, ...] = ()
 
 
-def audit_text(views: Mapping[str, Sums], audited: Audited) -> str:
-    """Return the text of `current.audit`."""
+def audit_text(views: Mapping[str, Sums], audited: Audited, base: Mapping[str, int] | None = None) -> str:
+    """Return the text of `current.audit`; `base` is `base_of` the generation, left out while it is nothing."""
     plain = {name: asdict(held) for name, held in views.items()}
-    return json.dumps({"views": plain} | asdict(audited), sort_keys=True)
+    return json.dumps({"views": plain} | asdict(audited) | ({"base": dict(base)} if base else {}), sort_keys=True)
+
+
+def base_of(current: Current) -> dict[str, int]:
+    """Return what the ledger's running sums lack of the counts of the generation's declaration, by name.
+
+    Nothing for a declaration of genesis; after a changed one the difference, the same at every row under it.
+    """
+    found: dict[str, int] = json.loads(current.audit or "{}").get("base", {})
+    return found
+
+
+def counts(row: LedgerRow, current: Current) -> dict[str, int]:
+    """Return the running sums of a ledger row as the served generation's declaration counts.
+
+    Examples
+    --------
+    >>> from braid.ledger import Range
+    >>> row = LedgerRow(3, "micro", 1, "w", Range({}, {}), totals={"good": 7, "dead": 1, "fp": 2})
+    >>> counts(row, Current(1, 2, {}, "d", '{"base": {"good": -2, "dead": 2, "fp": -3}}'))
+    {'good': 5, 'dead': 3, 'fp': 18446744073709551615}
+    """
+    base = base_of(current)
+    found = {name: held + base.get(name, 0) for name, held in row.totals.items()}
+    return found | ({"fp": found["fp"] % FP_MODULUS} if "fp" in found else {})
 
 
 def check(current: Current, name: str, view: View, source: str) -> None:

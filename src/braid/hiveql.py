@@ -28,6 +28,7 @@ Type = Literal["bigint", "string", "double", "decimal(38,0)"]
 
 BUCKETS = 8  # parts of a view over all time: as many as can change without the others being written again
 GENERATION_PROPERTY = "braid.generation"
+PARTITIONED_BY = ("gen", "part")  # names that no declaration may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,16 @@ def add_partitions(dataset: str, spec: ViewSpec, gen: int, locations: Mapping[st
         for part, uri in sorted(locations.items())
     )
     return f"ALTER TABLE {of(dataset, spec)} ADD IF NOT EXISTS\n{parts}"
+
+
+def drop_table(dataset: str, spec: ViewSpec) -> str:
+    """Return the statement that forgets a view's table; the files of an external table stay."""
+    return f"DROP TABLE IF EXISTS {of(dataset, spec)}"
+
+
+def drop_view(dataset: str, spec: ViewSpec) -> str:
+    """Return the statement that takes away the plain name of a view."""
+    return f"DROP VIEW IF EXISTS {name(dataset)}.{name(spec.name)}"
 
 
 def drop_partitions(dataset: str, spec: ViewSpec, gens: Iterable[int]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from braid.acknowledgements import Acknowledgement
 from braid.alerts import Alert
-from braid.declaration import AlertRule, Topic, ViewSpec
+from braid.declaration import AlertRule, Declaration, Topic, ViewSpec
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
 from braid.seen import Identity
 from braid.views import Fragment, Key, View
@@ -269,6 +269,26 @@ class Catalogue(Protocol):
 
     def forget(self, view: ViewSpec, gens: Collection[int]) -> None:
         """Remove the parts of some generations; their files stay."""
+        ...
+
+    def reshape(self, view: ViewSpec) -> None:
+        """Remove what is registered of a view under other columns than it has now; files stay, and so does all else."""
+        ...
+
+    def drop(self, view: ViewSpec) -> None:
+        """Remove a view that is no longer declared, its plain name too; files stay."""
+        ...
+
+
+class Tables(Protocol):
+    """The tables of a dataset's declaration: made when it is created, changed when it is."""
+
+    def change(self, earlier: Sequence[Declaration], new: Declaration) -> list[str]:
+        """Give the derived tables the shape of a declaration; return the names of those that were made or dropped.
+
+        Those of another shape are dropped with their rows and made anew; those that only an earlier declaration has are
+        dropped. The ledger, `current`, alerts, dead letters and what people said of alerts stay.
+        """
         ...
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from braid import change
 from braid.declaration import Declaration
 from braid.errors import Gap, LedgerError, StoreUnavailable
+from braid.generations import counts
 from braid.instants import iso
 from braid.ledger import Current, LedgerRow, Offsets, check_log
 from braid.ports import Clock, Ledger, Log, topics_of
@@ -65,9 +67,24 @@ def report(facts: Facts) -> dict[str, Any]:
         "lag": {"events": lag, "seconds": _lag_s(facts, lag)},
         "head": _head(facts.head),
         "generation": _generation(facts),
-        "counts": None if facts.head is None else {name: facts.head.totals.get(name, 0) for name in COUNTS},
-        "problems": list(facts.problems),
+        "counts": _counts(facts),
+        "problems": [*_applied(facts), *facts.problems],
     }
+
+
+def _counts(facts: Facts) -> dict[str, int] | None:
+    """Return what was counted up to head, by the declaration that answers."""
+    if facts.head is None:
+        return None
+    sums = counts(facts.head, facts.current) if facts.current else facts.head.totals
+    return {name: sums.get(name, 0) for name in COUNTS}
+
+
+def _applied(facts: Facts) -> list[str]:
+    """Return that a changed declaration is being applied, when it is: the old one answers as long."""
+    if facts.head is None or facts.current is None or not change.pending(facts.head, facts.current):
+        return []
+    return [f"{facts.declaration.dataset}: {change.remedy(facts.declaration.dataset, facts.head)}"]
 
 
 def _partitions(facts: Facts) -> list[dict[str, Any]]:

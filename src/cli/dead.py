@@ -42,11 +42,13 @@ def list_(
 ) -> None:
     """Count dead letters by reason, and list the newest."""
     from braid import dead
+    from braid.generations import counts
     from cli.held import held
 
     with held(dataset) as here:
         letters = _letters(here, reason, since)
-        total = here.stores.ledger.head().totals.get("dead", 0)
+        current = here.stores.ledger.current()
+        total = counts(here.stores.ledger.head(), current).get("dead", 0)
     reasons = dead.by_reason(letters)
     if as_json:
         show_json({

@@ -22,6 +22,7 @@ MODULES = (
     "cli.explain",
     "cli.gaps",
     "cli.generations",
+    "cli.apply",
     "cli.dead",
     "cli.export",
     "cli.watch",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from braid import gaps
+from braid import change, gaps
 from braid.adapters import failpoints
 from braid.declaration import Declaration
 from braid.errors import BraidError, CutPassedHead, LedgerError
@@ -163,17 +163,19 @@ class Follower:
             return
         waiting = self._failure and self._failure.gen == current.gen and self._monotonic() < self._failure.again_s
         if self._loading is None and not waiting:
-            future = self._executor.submit(self._loaded, stores, current, head.seq)
+            future = self._executor.submit(self._loaded, stores, current, head)
             self._loading = (current.gen, future)
             self._collect()
 
-    def _loaded(self, stores: Stores, current: Current, through: int) -> Loaded:
+    def _loaded(self, stores: Stores, current: Current, head: LedgerRow) -> Loaded:
         cut = generations.cut_row(stores.ledger, current)
         declaration = generations.in_force(self.declared, stores.ledger, cut)
-        generation = generations.load(current, declaration, stores.generations)
+        # while a declaration takes another's place, Hive's tables may have its shape already; the files stay as they are
+        source = stores.past if stores.past is not None and change.pending(head, current) else stores.generations
+        generation = generations.load(current, declaration, source)
         failpoints.hit("serving.loading")
         fresh = tail.begin(declaration, cut, gaps.through(stores.ledger, cut))
-        return Loaded(declaration, generation, self._followed(fresh, declaration, stores, through))
+        return Loaded(declaration, generation, self._followed(fresh, declaration, stores, head.seq))
 
     def _collect(self) -> None:
         if self._loading is None or not self._loading[1].done():

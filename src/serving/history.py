@@ -88,6 +88,12 @@ def _rebuilt(newest: Snapshot, stores: Stores, asked: AsOfAsked) -> Snapshot:
     if asked.seq < cut.seq:
         _refuse(asked, f"a seq from the cut of generation {asked.generation}, {cut.seq}, on")
     declaration = generations.in_force(newest.declaration, stores.ledger, cut)
+    if declaration.hash != newest.declaration.hash:
+        # the question was read by the declaration served now, and the other's fragments are not kept
+        _gone(
+            asked,
+            f"generation {asked.generation} is of another declaration, {declaration.hash[:12]}, than the one served",
+        )
     same = newest.generation.current.gen == asked.generation
     try:
         held = newest.generation if same else generations.load(current, declaration, _past(stores))

@@ -1,4 +1,8 @@
-"""The newest alerts of a dataset, followed row by row: those of from_seq < seq <= through_seq that are still held."""
+"""The newest alerts of a dataset, followed row by row: those of from_seq < seq <= through_seq that are still held.
+
+They are those of one declaration. Where it changed (`braid apply`) they begin anew: what was judged by another one has other
+rules and scales, and no two may stand in one answer.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from braid.alerts import Alert
+from braid.change import since
 from braid.cql import RECORD_TTL_S
 from braid.ledger import LedgerRow
 from braid.ports import Alerts, Ledger
@@ -38,10 +43,10 @@ def begin(row: LedgerRow, ledger: Ledger, alerts: Alerts, now_us: int) -> Recent
     """Return the newest alerts as of a ledger row, read backwards until enough are held or the rest has expired."""
     parts: deque[list[Alert]] = deque()
     missing: tuple[Missing, ...] = ()
-    through, held = row.seq, 0
+    through, held, first = row.seq, 0, since(row)
     # the running total says when there is nothing further back: most datasets start so
-    while through > 0 and held < KEEP and held < row.totals.get("alerts", KEEP):
-        after = max(through - ROWS_AT_ONCE, 0)
+    while through > first and held < KEEP and held < row.totals.get("alerts", KEEP):
+        after = max(through - ROWS_AT_ONCE, first)
         rows = [r for r in ledger.rows(after, through) if now_us - r.committed_at_us < RECORD_TTL_S * 1_000_000]
         found, wrong = _read(rows, alerts)
         parts.appendleft(found)
@@ -58,6 +63,10 @@ def follow(recent: Recent, rows: Sequence[LedgerRow], alerts: Alerts) -> Recent:
     """Return the alerts with those of more ledger rows, from recent.through_seq + 1 on."""
     if not rows:
         return recent
+    changed = [row.seq for row in rows if row.kind == "definition"]
+    if changed:
+        recent, rows = Recent(changed[-1], changed[-1]), [row for row in rows if row.seq > changed[-1]]
+        return follow(recent, rows, alerts)
     found, missing = _read(rows, alerts)
     if not found:
         return Recent(recent.from_seq, rows[-1].seq, recent.alerts, recent.missing + missing)

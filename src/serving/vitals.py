@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from braid.generations import counts
 from braid.instants import iso
 from braid.ledger import Current, LedgerRow
 
@@ -56,7 +57,7 @@ def report(
     return {
         "generation_age_s": round(max(now_us - published_us, 0) / 1_000_000, 3) if published_us else None,
         "audit": _audit(current),
-        "conservation": _conservation(head),
+        "conservation": _conservation(head, current),
         "jobs": {name: _job(said) for name, said in jobs.items()},
         "micro_batch": (jobs.get("speed") or {}).get("micro_batch"),
     }
@@ -70,11 +71,12 @@ def _audit(current: Current | None) -> dict[str, Any] | None:
     return {"generation": current.gen, "checked": told["checked"], "unaudited": told["unaudited"]}
 
 
-def _conservation(head: LedgerRow | None) -> dict[str, Any] | None:
+def _conservation(head: LedgerRow | None, current: Current | None) -> dict[str, Any] | None:
     """Return whether the offsets before head are good + copies + dead + absent, none more and none less."""
     if head is None:
         return None
-    counted = {name: head.totals.get(name, 0) for name in COUNTED}
+    sums = counts(head, current) if current else head.totals
+    counted = {name: sums.get(name, 0) for name in COUNTED}
     offsets = sum(head.end.values())
     return {"offsets": offsets, **counted, "holds": offsets == sum(counted.values())}
 

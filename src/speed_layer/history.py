@@ -21,10 +21,18 @@ from braid.settings import Settings
 from speed_layer.fold import Ints
 
 _AT_ONCE = 500_000  # offsets read by one static frame
+_AGAIN = "braid_history_raw"
+_RAW = "seq BIGINT, topic STRING, `partition` INT, `offset` BIGINT, append_us BIGINT, raw BINARY"
+_NONE = pa.table({
+    "topic": pa.array([], pa.string()), "partition": pa.array([], pa.int32()), "offset": pa.array([], pa.int64()),
+    "id64": pa.array([], pa.int64()), "salted64": pa.array([], pa.int64()),
+})  # fmt: skip
 
 
 class SparkHistory:
     """The port `History`: the master's id columns where archived, static Kafka frames parsed by the stream's SQL after it.
+
+    What another declaration archived is parsed again from its raw bytes: other records may be good, and ids other ones.
 
     Parameters
     ----------
@@ -64,28 +72,50 @@ class SparkHistory:
 
     def _cuts(self, first: int) -> list[Cut]:
         """Return the archived cuts that hold rows from `first` on, their files checked."""
-        cuts = [c for c in self._master.cuts() if c.seq >= first and c.definition == self._declaration.hash]
+        cuts = [c for c in self._master.cuts() if c.seq >= first]
         self._master.check_files(cuts)
         return cuts
 
     def _check_held(self, row: LedgerRow, earliest: dict[tuple[str, int], int]) -> None:
         for partition, start in row.range.start.items():
-            if row.good and row.end[partition] > start and earliest.get(partition, 0) > start:
+            if self._may_count(row) and row.end[partition] > start and earliest.get(partition, 0) > start:
                 raise Gap(
                     f"{partition[0]} partition {partition[1]}: expected offset {start} of ledger seq {row.seq} for the seen ids, "
                     f"got {earliest[partition]} as the earliest; neither Kafka nor the master holds the records between"
                 )
 
     def _read_master(self, cut: Cut, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
-        if not any(row.good for row in run):
+        if not any(self._may_count(row) for row in run):
             return ((row, []) for row in run)
+        if cut.definition != self._declaration.hash:
+            return split(self._read_again(cut, run), run)
         files = [str(path) for topic in self._declaration.topics for path in self._master.files([cut], topic.name)]
         frame = self._spark.read.parquet(*files).where(f"reason IS NULL AND seq BETWEEN {run[0].seq} AND {run[-1].seq}")
         table = frame.select("seq", "id64", "salted64").toArrow()
         return _by_row(table, table.column("seq").to_numpy() - run[0].seq, run)
 
+    def _may_count(self, row: LedgerRow) -> bool:
+        """Whether a row may hold good records: one that another declaration counted says nothing of that."""
+        return bool(row.good if row.definition in {"", self._declaration.hash} else row.range.size - row.absent)
+
+    def _read_again(self, cut: Cut, run: Sequence[LedgerRow]) -> pa.Table:
+        """Return where the good records of a run stand, and their ids, out of the raw bytes of a cut."""
+        found = []
+        for topic in self._declaration.topics:
+            files = [str(path) for path in self._master.files([cut], topic.name)]
+            if files:
+                raw = self._spark.read.schema(_RAW).parquet(*files)
+                raw.where(f"seq BETWEEN {run[0].seq} AND {run[-1].seq}").createOrReplaceTempView(_AGAIN)
+                records = (
+                    "(SELECT topic, `partition`, `offset`, timestamp_micros(append_us) AS `timestamp`, raw AS value "  # noqa: S608 - our own text
+                    f"FROM {_AGAIN})"
+                )
+                text = f"SELECT topic, `partition`, `offset`, id64, salted64 FROM ({sql.parsed(topic, records)})"  # noqa: S608
+                found.append(self._spark.sql(f"{text} WHERE reason IS NULL").toArrow())
+        return pa.concat_tables(found) if found else _NONE
+
     def _read_kafka(self, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
-        if not any(row.good for row in run):
+        if not any(self._may_count(row) for row in run):
             return ((row, []) for row in run)
         whole = Range(run[0].range.start, run[-1].end)
         text = sql.slim(self._declaration, frames.RECORDS)

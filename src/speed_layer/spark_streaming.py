@@ -18,13 +18,14 @@ from threading import Event
 
 from pyspark.sql import SparkSession
 
+from braid import change
 from braid.adapters import cassandra, environment, failpoints, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.declaration import Declaration, load_all
 from braid.definitions import in_force
-from braid.errors import BraidError, Gap, LedgerError, StoreUnavailable, UnknownDataset
+from braid.errors import BeingApplied, BraidError, DeclarationError, Gap, LedgerError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
 from braid.ports import Ledger
 from braid.settings import Settings
@@ -102,7 +103,7 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
                 stream.say(f"{error}; trying again")
                 heart.beat("waiting for a store")
                 stop.wait(_RETRY_S)
-            except Gap as error:
+            except (BeingApplied, DeclarationError, Gap) as error:
                 heart.beat(f"{REFUSED}{error}")  # the supervisor starts it no more
                 raise
     finally:
@@ -151,9 +152,14 @@ def _in_force(
         start.create(log, held, declared, partitions, writer)
         head = held.head()
     declaration = in_force(held, head)
+    if change.pending(head, held.current()):  # before the tables are looked at: they still are the old declaration's
+        raise BeingApplied(f"{declared.dataset}: {change.remedy(declared.dataset, head)}")
     store.apply_schema(declaration)
     if declaration.hash != declared.hash:
-        stream.say(f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force")
+        stream.say(
+            f"{declared.dataset}: the file has changed; the ledger's {declaration.hash[:12]} stays in force: "
+            f"see what would change: braid plan {declared.dataset}"
+        )
     return declaration
 
 

@@ -4,6 +4,9 @@ Everything is derived from the stores. The declaration is the text in the ledger
 or built anew when their file is damaged or speaks of another log. The merged views, which alerts are judged against,
 are the served generation plus the fragments after its cut, each checked against its ledger row. The projections are
 brought up to head, because a crash may have come between the commit and them.
+
+Under a declaration that has changed no driver starts before a generation of it is served (`braid apply`); until its first
+micro-batch every start empties the projections before it fills them, for their rows are of the declaration before.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from braid import gaps, grammar, ledger, views
+from braid import change, gaps, grammar, ledger, views
 from braid.declaration import Declaration
 from braid.definitions import in_force
-from braid.errors import Gap, SeenIdsRefused
+from braid.errors import BeingApplied, Gap, SeenIdsRefused
+from braid.generations import counts
 from braid.ledger import Current, LedgerRow
 from braid.ports import Generations, History, Ledger, Log, SeenIds, SeenStore
 from braid.seen import Identity
@@ -51,12 +55,17 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
 
     Raises
     ------
+    BeingApplied
+        The declaration in force has changed and has no generation yet.
     Gap
         Kafka no longer holds what comes after head, or neither Kafka nor the master what the seen ids lack, or
         fragments after the cut have expired.
     """
+    current = ports.ledger.current()  # before head, as every reader does
     head = ports.ledger.head()
     declaration = in_force(ports.ledger, head)
+    if change.pending(head, current):
+        raise BeingApplied(f"{declaration.dataset}: {change.remedy(declaration.dataset, head)}")
     topics = [t.name for t in declaration.topics]
     ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics), declaration.dataset)
     yield "start"
@@ -107,7 +116,7 @@ def seen_ids(
 
 def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> None:
     """Check the whole store against the ledger: as many ids, with the same sum of hashes, up to `through_seq`."""
-    through = seen.through_seq
+    through, current = seen.through_seq, rows.current()
     if through > head.seq:
         raise SeenIdsRefused(
             f"seen ids: expected through_seq at most {head.seq}, got {through}: an older ledger was restored"
@@ -116,7 +125,9 @@ def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> No
     if forgotten:
         raise SeenIdsRefused(f"seen ids through seq {through}: hold those of seq {forgotten[0]}, which a gap gave up")
     row = head if through == head.seq else rows.rows(through - 1, through)[0]
-    wanted = (0, 0) if isinstance(history, NoIds) else (row.totals.get("good", 0), row.totals.get("fp", 0))
+    # as of a row before the declaration changed this is no number of anything: such a file is refused, and built anew
+    sums = counts(row, current)
+    wanted = (0, 0) if isinstance(history, NoIds) or not through else (sums.get("good", 0), sums.get("fp", 0))
     if seen.scan() != wanted:
         raise SeenIdsRefused(
             f"seen ids through seq {through}: expected (count, sum) {wanted} as in the ledger, got {seen.scan()}"
@@ -124,7 +135,10 @@ def _trust(rows: Ledger, seen: SeenIds, head: LedgerRow, history: History) -> No
 
 
 def _catch_up(rows: Ledger, seen: SeenIds, history: History, head: LedgerRow) -> Iterator[str]:
-    """Put the ids of the missing rows, seq by seq, each checked against its ledger row."""
+    """Put the ids of the missing rows, seq by seq, each checked against its ledger row.
+
+    A row that another declaration counted says nothing of what counts now; those up to head are checked together.
+    """
     missing = rows.rows(seen.through_seq, head.seq)
     lost = gaps.lost(missing)  # their records are gone, and so are their ids
     read = iter(history.ids([row for row in missing if row.seq not in lost]))
@@ -133,13 +147,16 @@ def _catch_up(rows: Ledger, seen: SeenIds, history: History, head: LedgerRow) ->
         known = seen.known(distinct)
         fresh = [i for i in distinct if i not in known]
         expected = (0, 0) if row.seq in lost or isinstance(history, NoIds) else (row.good, row.fp)
-        if (len(fresh), ledger.fp_of(fresh)) != expected:
+        ours = row.definition in {"", head.definition}
+        if ours and (len(fresh), ledger.fp_of(fresh)) != expected:
             raise SeenIdsRefused(
                 f"seen ids: ledger seq {row.seq}: expected {row.good} new ids with fingerprint {row.fp}, "
                 f"got {len(fresh)} with {ledger.fp_of(fresh)}"
             )
         seen.put(row.seq, fresh)
         yield "catchup"
+    if any(row.definition not in {"", head.definition} for row in missing):
+        _trust(rows, seen, head, history)
 
 
 # ---- the merged views --------------------------------------------------------------------------------------------
@@ -186,6 +203,8 @@ def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> No
     gap rows the newest micro-batch's alerts are, too.
     """
     head, passed = driver.head, _since_micro(driver)
+    if passed[0].kind == "definition":  # the readable rows are of the declaration before
+        driver.ports.projections.truncate()
     _remove_lost(driver, sorted(gaps.lost(passed)))
     last = {
         name: {(f.window_start_us, f.key): f.state for f in part if f.seq == head.seq} for name, part in tail.items()
@@ -201,9 +220,12 @@ def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> No
 
 
 def _since_micro(driver: Driver) -> list[LedgerRow]:
-    """Return the newest rows back to a micro-batch: a crash behind its commit may have left it unprojected."""
+    """Return the newest rows back to a micro-batch: a crash behind its commit may have left it unprojected.
+
+    Or back to the row by which the declaration changed: what was before it is projected no more.
+    """
     rows = [driver.head]
-    while rows[0].kind != "micro" and rows[0].seq > 0:
+    while rows[0].kind not in {"micro", "definition"} and rows[0].seq > 0:
         rows = [*driver.ports.ledger.rows(rows[0].seq - 2, rows[0].seq - 1), *rows]
     return rows
 

@@ -73,6 +73,31 @@ def up(
     return settings
 
 
+def start_again(settings: Settings, program: Program) -> bool:
+    """Start one program of a running stack and wait for its answer; return whether there is a stack to run it.
+
+    Raises
+    ------
+    NotReady : it ended, or did not answer in time; its last words are in the text
+    """
+    keeper = Supervisor.of(settings)
+    if keeper is None:
+        return False
+    running = program.name in keeper.states() and keeper.states()[program.name].state in ALIVE
+    keeper.update([program])
+    _start_one(settings, program, running, Event())
+    return True
+
+
+def hold(settings: Settings, name: str) -> bool:
+    """Stop one program of a running stack, and wait until it has ended; return whether there was one to stop."""
+    keeper = Supervisor.of(settings)
+    if keeper is None or name not in keeper.states():
+        return False
+    keeper.stop([name])
+    return True
+
+
 def down(settings: Settings, say: Say = _quiet) -> bool:
     """Stop every program, highest order first, then the supervisor; return whether anything ran.
 

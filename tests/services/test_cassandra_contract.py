@@ -20,7 +20,7 @@ from braid import cql
 from braid.adapters import cassandra, failpoints
 from braid.adapters.cassandra.ledger import CassandraLedger
 from braid.adapters.cassandra.session import NoAnswer, Session, opened
-from braid.declaration import parse
+from braid.declaration import Declaration, parse
 from braid.errors import DeclarationError, LostRace, StoreUnavailable
 from braid.ledger import Current
 from braid.settings import Ports, Settings
@@ -62,6 +62,39 @@ class TestCassandraFragments(contracts.FragmentsContract):
     @pytest.fixture
     def fragments(self, stores: cassandra.Stores) -> cassandra.CassandraFragments:
         return stores.fragments
+
+
+class TestCassandraTables(contracts.TablesContract):
+    @pytest.fixture
+    def declared(self) -> Declaration:
+        return replace(contracts.DECLARATION, dataset=f"tables_{uuid4().hex[:8]}")
+
+    @pytest.fixture
+    def tables(self, session: Session, declared: Declaration) -> Iterator[cassandra.Cassandra]:
+        store = cassandra.Cassandra(session)
+        store.apply_schema(declared)
+        yield store
+        session.define(f"DROP KEYSPACE {declared.dataset}")
+
+    @pytest.fixture
+    def there(self, session: Session, declared: Declaration) -> contracts.Columns:
+        known = {table.name for table in cql.tables(declared)} - {table.name for table in cql.derived(declared)}
+
+        def columns() -> dict[str, set[str]]:
+            found: dict[str, set[str]] = {}
+            text = "SELECT table_name, column_name FROM system_schema.columns WHERE keyspace_name = ?"
+            for table, column in session.run(text, (declared.dataset,)):
+                found.setdefault(table, set()).add(column)
+            return {table: names for table, names in found.items() if table not in known}
+
+        return columns
+
+    def test_a_table_with_another_key_is_refused_before_the_stream_writes_to_it(
+        self, tables: cassandra.Cassandra, declared: Declaration
+    ) -> None:
+        fine, coarse = declared.views
+        with pytest.raises(DeclarationError, match=r"expected the key .* got .* run braid apply tables_"):
+            tables.apply_schema(replace(declared, views=(replace(fine, by=fine.by[::-1]), coarse)))
 
 
 class TestCassandraAlerts(contracts.AlertsContract):

@@ -192,3 +192,17 @@ class TestMemoryCatalogue(contracts.CatalogueContract):
     @pytest.fixture
     def folder(self) -> Callable[[str], str]:
         return lambda name: f"file:///{name}"
+
+
+class TestMemoryTables(contracts.TablesContract):
+    @pytest.fixture
+    def declared(self) -> Declaration:
+        return DECLARATION
+
+    @pytest.fixture
+    def tables(self, declared: Declaration) -> memory.MemoryTables:
+        return memory.MemoryTables(declared, memory.MemoryFragments(), memory.MemoryProjections())
+
+    @pytest.fixture
+    def there(self, tables: memory.MemoryTables) -> contracts.Columns:
+        return lambda: {name: set(table.names) for name, table in tables.held.items()}

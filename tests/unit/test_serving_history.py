@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from braid import change
+from braid.declaration import parse
 from braid.receipts import decode
-from tests.unit.serving_world import World, client_of, ride, step
+from tests.unit.serving_world import RIDES, START_US, World, client_of, ride, step
 
 MINUTES = "/api/v1/datasets/rides/views/rides_by_minute"
 CITIES = "/api/v1/datasets/rides/views/rides_by_city"
@@ -143,3 +145,26 @@ def test_explain_names_each_seq_of_a_row() -> None:
         "fragments": [{"seq": 2, "n": 2}, {"seq": 3, "n": 2}, {"seq": 4, "n": 2}],
     }
     assert "explain" not in client_of(world).get(CITIES).json["data"][0]
+
+
+def test_an_answer_of_another_declaration_is_not_given_again_and_what_is_applied_meanwhile_is_said() -> None:
+    world = a_world(4)
+    world.publish(1)
+    client = client_of(world)
+    new = parse(RIDES.text + "dedupe: none\n")
+    world.kept.append(change.row_of(world.kept.head(), new, "applier", START_US))
+    world.events.append([])
+    step(client)
+    meta = client.get(MINUTES).json["meta"]
+    assert (meta["definition"], meta["complete"], meta["as_of"]["seq"]) == (RIDES.hash, False, 4)
+    assert [m["what"] for m in meta["missing"]] == ["definition"]
+    (told,) = client.get("/api/v1/status").json["datasets"]
+    assert f"{new.hash[:12]}, is being applied from ledger seq 5 on" in told["problems"][0]
+    assert "braid apply rides" in told["problems"][0]
+    world.declaration = new
+    world.publish(2)
+    step(client)
+    assert client.get(MINUTES).json["meta"]["definition"] == new.hash
+    assert client.get("/api/v1/status").json["datasets"][0]["problems"] == []
+    assert f"is of another declaration, {RIDES.hash[:12]}" in problem(client, f"{MINUTES}?as_of=1:4", 410)["detail"]
+    assert client.get(f"{MINUTES}?as_of=2:5").status_code == 200

@@ -70,6 +70,11 @@ NAMES = {
     "batch.cas": "the compare-and-set of `current` is sent",
     "batch.published": "the generation is served; Hive's plain names still select the old one",
     "batch.served": "Hive's plain names select the new generation",
+    "apply.stopped": "the stream is stopped, nothing is written",
+    "apply.defined": "the definition row is there, no generation covers it",
+    "apply.built": "a generation of the new declaration is served, the tables are the old ones'",
+    "apply.tables": "the tables have their new shape, Hive still has views that are no longer declared",
+    "apply.dropped": "everything is done and the stream does not run",
     "serving.loading": "a generation is read and not swapped in",
     "serving.tail": "some ledger rows are merged into the tail",
 }

@@ -139,8 +139,12 @@ class FileGenerations:
                 f"{path}: expected the manifest of generation {gen}, got {error}; run the batch again"
             ) from error
 
-    def published(self, gen: int) -> Current:
+    def published(self, gen: int, base: Mapping[str, int] | None = None) -> Current:
         """Return a generation as it was published, out of its manifest; 0 is the empty one, cut at genesis.
+
+        Parameters
+        ----------
+        base : `generations.base_of` a generation of the same declaration: a manifest does not hold it
 
         Raises
         ------
@@ -150,7 +154,9 @@ class FileGenerations:
         if gen == 0:
             return Current(0, 0, {}, "")
         held = self.manifest(gen)
-        audit = generations.audit_text({name: view.sums for name, view in held.views.items()}, generations.Audited())
+        audit = generations.audit_text(
+            {name: view.sums for name, view in held.views.items()}, generations.Audited(), base
+        )
         return Current(gen, held.cut_seq, held.cut, held.definition, audit)
 
     def publication(self, gen: int) -> Publication | None:
@@ -218,7 +224,8 @@ class FileGenerations:
             The number is taken.
         """
         previous = self._readable(new.previous)
-        before = previous.views if previous else {}
+        # equal integers of two declarations may mean other numbers: what a measure is of, or its scale, has changed
+        before = previous.views if previous and previous.definition == new.definition else {}
         stage = durable.stage(self.path, f"gen={new.gen}")
         found = {name: self._write_view(stage, new.gen, specs[name], states[name], before.get(name)) for name in states}
         durable.sync_tree(stage)

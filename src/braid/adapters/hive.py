@@ -111,7 +111,7 @@ class HiveCatalogue:
     def __init__(self, connection: Hive, declaration: Declaration) -> None:
         self._hive = connection
         self._dataset = declaration.dataset
-        self._made: set[str] = set()
+        self._made: dict[str, list[tuple[str, str]]] = {}  # the columns of the tables that are known to be there
 
     def register(self, gen: int, view: ViewSpec, location: str, parts: Mapping[str, str]) -> None:
         """Make a view's table if there is none, and its partitions of a generation; what is there stays."""
@@ -147,23 +147,42 @@ class HiveCatalogue:
                 hiveql.drop_partitions(self._dataset, view, gens), f"dropping generations {sorted(gens)} of {view.name}"
             )
 
+    def reshape(self, view: ViewSpec) -> None:
+        """Drop a view's table when it has other columns than the view has now: the files of its generations stay."""
+        if hiveql.generations_table(view) in self._names() and self._columns(view) != _expected(view):
+            self._made.pop(view.name, None)
+            self._do(hiveql.drop_table(self._dataset, view), f"dropping the table of {view.name}, of other columns")
+
+    def drop(self, view: ViewSpec) -> None:
+        """Drop what is registered of a view that is no longer declared; files stay."""
+        names = self._names()
+        self._made.pop(view.name, None)
+        if view.name in names:
+            self._do(hiveql.drop_view(self._dataset, view), f"dropping the name {view.name}")
+        if hiveql.generations_table(view) in names:
+            self._do(hiveql.drop_table(self._dataset, view), f"dropping the table of {view.name}")
+
     def _make(self, view: ViewSpec, location: str) -> None:
-        if view.name in self._made:
+        if self._made.get(view.name) == _expected(view):
             return
         self._do(hiveql.database(self._dataset), f"making the database {self._dataset}")
         self._do(hiveql.table(self._dataset, view, location), f"making the table of {view.name}")
         self._check_columns(view)
-        self._made.add(view.name)
+        self._made[view.name] = _expected(view)
 
     def _check_columns(self, view: ViewSpec) -> None:
-        described = self._do(hiveql.describe(self._dataset, view), f"describing {view.name}")
-        got = [(str(row[0]), str(row[1])) for row in described][: len(hiveql.columns(view))]
-        expected = [(c.name, c.type) for c in hiveql.columns(view)]
+        got, expected = self._columns(view), _expected(view)
         if got != expected:
             raise StoreUnavailable(
                 f"Hive: table {hiveql.of(self._dataset, view)}: expected the columns {expected}, got {got}; it was made for "
                 "another declaration: drop the table (its files stay) and run the batch again"
             )
+
+    def _columns(self, view: ViewSpec) -> list[tuple[str, str]]:
+        """Return the columns of a view's table, those of its partitions left out."""
+        described = self._do(hiveql.describe(self._dataset, view), f"describing {view.name}")
+        names = [(str(row[0]), str(row[1])) for row in described]
+        return names[: next((i for i, (name, _) in enumerate(names) if name == hiveql.PARTITIONED_BY[0]), len(names))]
 
     def _names(self) -> set[str]:
         if (self._dataset,) not in {(str(row[0]),) for row in self._do("SHOW DATABASES", "listing databases")}:
@@ -172,6 +191,10 @@ class HiveCatalogue:
 
     def _do(self, text: str, what: str) -> list[tuple[Any, ...]]:
         return self._hive.rows(text, what)
+
+
+def _expected(view: ViewSpec) -> list[tuple[str, str]]:
+    return [(c.name, c.type) for c in hiveql.columns(view)]
 
 
 class HiveGenerations:

@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
+from braid import cql, hiveql
 from braid.acknowledgements import Acknowledgement, Place
 from braid.aggregates import FP_MODULUS, State, finished_of
 from braid.alerts import Alert
-from braid.declaration import AlertRule, ViewSpec
+from braid.declaration import AlertRule, Declaration, ViewSpec
 from braid.errors import Gap, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.generations import Audited, audit_text, check, sums_of
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
@@ -245,6 +246,41 @@ class MemoryFragments:
         """Let the time to live of every seq up to `through` run out."""
         self._held = {place: held for place, held in self._held.items() if place[2] > through}
 
+    def drop(self, view: str) -> None:
+        """Drop the table of a view."""
+        self._held = {place: held for place, held in self._held.items() if place[0] != view}
+
+
+class MemoryTables:
+    """The derived tables by name, over the twins that hold their rows.
+
+    Parameters
+    ----------
+    declaration : whose tables are there at first
+    """
+
+    def __init__(self, declaration: Declaration, fragments: MemoryFragments, projections: MemoryProjections) -> None:
+        self.held = {table.name: table for table in cql.derived(declaration)}
+        self._fragments = fragments
+        self._projections = projections
+
+    def change(self, earlier: Sequence[Declaration], new: Declaration) -> list[str]:
+        """Give the derived tables the shape of a declaration; return those that were made or dropped."""
+        wanted = {table.name: table for table in cql.derived(new)}
+        known = {table.name for one in earlier for table in cql.derived(one)}
+        done = [
+            n for n, table in self.held.items() if (n in known or n in wanted) and not cql.alike(table, wanted.get(n))
+        ]
+        for name in done:
+            del self.held[name]
+            if name.endswith("__fragments"):
+                self._fragments.drop(name.removesuffix("__fragments"))
+            else:
+                self._projections.drop(name)
+        made = [name for name in wanted if name not in self.held]
+        self.held |= {name: wanted[name] for name in made}
+        return sorted({*done, *made})
+
 
 class MemoryAlerts:
     """Alerts by (bucket, seq, attempt), then by position and rule."""
@@ -332,6 +368,12 @@ class MemoryProjections:
             self._removed[view.name, place] = max(seq, self._removed.get((view.name, place), 0))
             if place in table and table[place][0] <= seq:
                 del table[place]
+
+    def drop(self, table: str) -> None:
+        """Drop one readable table."""
+        self.views.pop(table, None)
+        self.alert_rows.pop(table, None)
+        self._removed = {place: seq for place, seq in self._removed.items() if place[0] != table}
 
     def truncate(self) -> None:
         """Empty every projection."""
@@ -455,10 +497,15 @@ class MemoryCatalogue:
     def __init__(self) -> None:
         self.parts: dict[str, dict[int, dict[str, str]]] = {}
         self._served: dict[str, int] = {}
+        self._shapes: dict[str, tuple[hiveql.Column, ...]] = {}
 
     def register(self, gen: int, view: ViewSpec, location: str, parts: Mapping[str, str]) -> None:
         """Add a view's parts of a generation; what is registered stays as it is."""
         del location  # of the table: only Hive asks for it
+        if self._shapes.setdefault(view.name, hiveql.columns(view)) != hiveql.columns(view):
+            raise StoreUnavailable(
+                f"{view.name}: expected the columns that it was registered with, got others; reshape it first"
+            )
         if parts:
             held = self.parts.setdefault(view.name, {}).setdefault(gen, {})
             held.update({name: uri for name, uri in parts.items() if name not in held})
@@ -480,6 +527,18 @@ class MemoryCatalogue:
         """Remove the parts of some generations."""
         for gen in gens:
             self.parts.get(view.name, {}).pop(gen, None)
+
+    def reshape(self, view: ViewSpec) -> None:
+        """Remove what is registered of a view under other columns than it has now."""
+        if self._shapes.get(view.name, hiveql.columns(view)) != hiveql.columns(view):
+            self.parts.pop(view.name, None)
+            del self._shapes[view.name]
+
+    def drop(self, view: ViewSpec) -> None:
+        """Remove a view, its plain name too."""
+        self.parts.pop(view.name, None)
+        self._served.pop(view.name, None)
+        self._shapes.pop(view.name, None)
 
 
 def audit_of(states: Mapping[str, View]) -> str:

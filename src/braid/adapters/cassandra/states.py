@@ -45,19 +45,23 @@ class CassandraFragments:
 
     def __init__(self, session: Session, declaration: Declaration) -> None:
         self._session = session
-        self._tables = {v.name: cql.fragments(declaration, v) for v in declaration.fragment_views}
+        self._declaration = declaration
+
+    def _table(self, view: ViewSpec) -> cql.Table:
+        # by the view that is asked for: a server answers by two declarations while one takes the other's place
+        return cql.fragments(self._declaration, view)
 
     def write(self, view: ViewSpec, bucket: int, attempt: int, fragments: Sequence[Fragment]) -> None:
         """Write fragments of one micro-batch; writing them again changes nothing."""
         rows = ((bucket, f.seq, f.window_start_us, *f.key, attempt, *_columns(f.state)) for f in fragments)
-        self._session.write(self._tables[view.name].insert(), rows)
+        self._session.write(self._table(view).insert(), rows)
 
     def read(self, view: ViewSpec, rows: Sequence[LedgerRow]) -> list[Fragment]:
         """Return the fragments of committed rows, in seq order."""
         keys = len(view.by)
         return [
             Fragment(row[1], row[2], row[3 : 3 + keys], _state(view, row[4 + keys :]))
-            for row in _committed(self._session, self._tables[view.name], rows)
+            for row in _committed(self._session, self._table(view), rows)
         ]
 
 
