@@ -23,6 +23,7 @@ export const viewTable = (view, rows, tail) => {
     ...(view.window_s ? [{ name: "window_start", title: "window (UTC)", kind: "window", window_s: view.window_s }] : []),
     ...texts(view.by),
     ...view.columns.map((c) => number(c.column, c.column, scaleOf(view, c))),
+    ...texts((view.words ?? []).map((c) => c.column)),
     number("n", "n", 0),
     ...(tail ? [number("since_cut", "since the cut", 0)] : []),
   ];

@@ -306,10 +306,11 @@ def finish(m: Held, stat: Stat, scale: int) -> int | float | None:
     return float(Fraction(numerator, 10**scale * (m.n if stat == "mean" else 1)))
 
 
-def finished_of(spec: ViewSpec, state: State) -> dict[str, int | float | None]:
-    """Return every finished statistic of a row by its column, in declared order."""
+def finished_of(spec: ViewSpec, state: State) -> dict[str, Any]:
+    """Return every finished statistic of a row by its column, in declared order, then the words for them."""
     held = {m.id: x for m, x in zip(spec.measures, state.measures, strict=True)}
-    return {name: finish(held[m.id], stat, m.scale) for name, m, stat in spec.finished}
+    found: dict[str, Any] = {name: finish(held[m.id], stat, m.scale) for name, m, stat in spec.finished}
+    return found | {rule.name: rule.word(found[rule.of]) for rule in spec.rules}
 
 
 def _quantile(m: Quantiles, percent: int, scale: int) -> float | None:

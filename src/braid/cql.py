@@ -240,7 +240,8 @@ def projection(declaration: Declaration, view: ViewSpec) -> Table:
     """Return the readable table of a view: finished numbers as of `seq`, newest window first."""
     finished = ((name, "bigint" if stat in COUNTS else "double") for name, _, stat in view.finished)
     columns = (
-        *((c, "text") for c in view.by), ("window_start", "timestamp"), *finished, ("n", "bigint"), ("seq", "bigint"),
+        *((c, "text") for c in view.by), ("window_start", "timestamp"), *finished,
+        *((rule.name, "text") for rule in view.rules), ("n", "bigint"), ("seq", "bigint"),
     )  # fmt: skip
     return Table(
         declaration.dataset, view.name, columns, view.by, ("window_start",), frozenset({"window_start"}),

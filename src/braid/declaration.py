@@ -162,6 +162,37 @@ def kind_of(stat: Stat) -> StateKind:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A word for a finished number: of `levels`, lowest first, the first whose bound it lies below, else `otherwise`.
+
+    A function of the number as it is answered, so that whoever reads the number can check the word.
+    """
+
+    name: str
+    of: str
+    levels: tuple[tuple[str, Decimal], ...]
+    otherwise: str
+
+    def word(self, value: object) -> str | None:
+        """Return the word for a finished number, None for none.
+
+        Examples
+        --------
+        >>> rule = Rule("congestion", "avg_speed", (("High", Decimal(10)), ("Medium", Decimal(16))), "Low")
+        >>> [rule.word(x) for x in (9.99, 10.0, 16.0, None)]
+        ['High', 'Medium', 'Low', None]
+        """
+        if not isinstance(value, int | float):
+            return None
+        return next((word for word, bound in self.levels if Decimal(value) < bound), self.otherwise)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word it can say."""
+        return tuple(dict.fromkeys([*(word for word, _ in self.levels), self.otherwise]))
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSpec:
     """An aggregation: keys, a window in microseconds (0 = all time), measures."""
 
@@ -173,6 +204,7 @@ class ViewSpec:
     title: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
     where: Scalar | None = None
+    rules: tuple[Rule, ...] = ()
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
@@ -362,6 +394,12 @@ class _Measure(_Strict):
     stats: Annotated[tuple[Stat, ...], BeforeValidator(_tuple), Bounded(min_length=1)]
 
 
+class _Rule(_Strict):
+    of: Name
+    below: Annotated[dict[Annotated[str, Bounded(min_length=1, max_length=48)], Number], Bounded(min_length=1)]
+    otherwise: Annotated[str, Bounded(min_length=1, max_length=48)]
+
+
 class _View(_Strict):
     title: str = ""
     topics: Annotated[tuple[TopicName, ...], BeforeValidator(_tuple), Bounded(min_length=1)] | None = None
@@ -370,6 +408,7 @@ class _View(_Strict):
     window: Annotated[int, BeforeValidator(_window_us)]
     measures: Annotated[dict[Name, _Measure], Bounded(min_length=1)]
     rename: dict[Name, Name] = {}
+    classify: dict[Name, _Rule] = {}
 
 
 class _Alert(_Strict):
@@ -562,8 +601,8 @@ def _keys_at(path: tuple[str, ...]) -> list[str]:
         path = path[2:]
         models[0] = _Topic
     model = models.get(path[0] if path else 0)
-    if path and path[0] == "views" and "measures" in path:
-        model = _Measure
+    if path and path[0] == "views" and ("measures" in path or "classify" in path):
+        model = _Measure if "measures" in path else _Rule
     return list(model.model_fields) if model else []
 
 
@@ -720,8 +759,19 @@ class _Checked:
                 raise self.reader.error((*path, "where"), str(error), f"'{raw.where}'") from error
         names = tuple(topic.name for topic in read)
         view = ViewSpec(name, raw.by, raw.window, measures, names, raw.title or name, raw.rename, where)
+        view = replace(view, rules=tuple(self._rule(path, view, word, rule) for word, rule in raw.classify.items()))
         self._columns(path, view)
         return view
+
+    def _rule(self, path: tuple[str, ...], view: ViewSpec, name: str, raw: _Rule) -> Rule:
+        here = (*path, "classify", name)
+        finished = [column for column, _, _ in view.finished]
+        if raw.of not in finished:
+            raise self.reader.error((*here, "of"), f"one of {', '.join(finished)}", f"'{raw.of}'")
+        bounds_ = list(raw.below.values())
+        if bounds_ != sorted(set(bounds_)):
+            raise self.reader.error((*here, "below"), "bounds that rise", ", ".join(map(str, bounds_)))
+        return Rule(name, raw.of, tuple(raw.below.items()), raw.otherwise)
 
     def _measures(
         self, path: tuple[str, ...], name: str, raw: _Measure, held: Mapping[str, Field]
@@ -740,7 +790,7 @@ class _Checked:
         for old in view.rename:
             if old not in plain:
                 raise self.reader.error((*path, "rename", old), f"one of {', '.join(sorted(plain))}", f"'{old}'")
-        names = [*view.by, *(column for column, _, _ in view.finished)]
+        names = [*view.by, *(column for column, _, _ in view.finished), *(rule.name for rule in view.rules)]
         for column in names:
             if column in _RESERVED:
                 raise self.reader.error(
@@ -857,8 +907,8 @@ def _hash(file: _File) -> str:
                 item.pop(words, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
     for item in decides["views"].values():
-        for later in ("topics", "where"):
-            if item[later] is None:
+        for later in ("topics", "where", "classify"):
+            if not item[later]:
                 del item[later]
     for later in ("derived", "topics"):
         if not decides[later]:

@@ -50,6 +50,7 @@ def columns(spec: ViewSpec) -> tuple[Column, ...]:
     found += [Column(name, "string", "key") for name in spec.by]
     for name, m, stat in spec.finished:
         found.append(Column(name, "bigint" if stat in COUNTS else "double", f"{stat} of {m.of}", exact=False))
+    found += [Column(r.name, "string", f"word for {r.of}: {', '.join(r.words)}", exact=False) for r in spec.rules]
     found += [Column("n", "bigint", "events"), Column("fp", "decimal(38,0)", "sum of the ids' hashes modulo 2^64")]
     for m in spec.measures:
         if m.kind != "moments":
@@ -162,7 +163,7 @@ def show_partitions(dataset: str, spec: ViewSpec) -> str:
 def served_view(dataset: str, spec: ViewSpec, gen: int, cut_seq: int) -> str:
     """Return the statement that lets the plain name of a view select one generation: what people query."""
     window = ["timestamp_micros(window_start_us) AS window_start"] if spec.window_us else []
-    shown = dict.fromkeys([*spec.by, "n", *(column for column, _, _ in spec.finished)])
+    shown = dict.fromkeys([*spec.by, "n", *(column for column, _, _ in spec.finished), *(r.name for r in spec.rules)])
     selected = ", ".join(window + [name(column) for column in shown])
     return (
         f"CREATE OR REPLACE VIEW {name(dataset)}.{name(spec.name)}\n"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from braid.aggregates import DISTINCT_K, FIELDS
 from braid.cql import event_time_column, topic_of
-from braid.declaration import QUANTILES, AlertRule, Declaration, Field, Measure, ViewSpec
+from braid.declaration import QUANTILES, AlertRule, Declaration, Field, Measure, Rule, ViewSpec
 
 Kind = Literal["text", "instant", "number", "count", "exact", "flag"]
 
@@ -69,9 +69,15 @@ def of_view(declaration: Declaration, shaped: ViewSpec, *, state: bool = False) 
         *(window if shaped.window_us else ()),
         *(Column((c,), "text", fields[c].meaning, values=fields[c].values) for c in shaped.by),
         *finished,
+        *(Column((r.name,), "text", _rule(r), nullable=True, values=r.words) for r in shaped.rules),
         Column(("n",), "count", "events counted", "events"),
         *(_state(shaped) if state else ()),
     )
+
+
+def _rule(rule: Rule) -> str:
+    levels = "; ".join(f"{word}: {rule.of} below {bound}" for word, bound in rule.levels)
+    return f"{levels}; {rule.otherwise}: otherwise"
 
 
 def _finished(name: str, measure: Measure, stat: str, of: Field) -> Column:

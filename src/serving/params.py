@@ -95,7 +95,9 @@ class Query:
             return coarse
         wanted = self.stats
         measures = tuple(replace(m, stats=tuple(s for s in m.stats if s in wanted)) for m in spec.measures)
-        return replace(coarse, measures=measures)
+        left = replace(coarse, measures=measures)
+        columns = {column for column, _, _ in left.finished}
+        return replace(left, rules=tuple(rule for rule in spec.rules if rule.of in columns))
 
 
 def view_query(

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from braid import gaps, receipts, views
-from braid.declaration import QUANTILES, Declaration, Measure, ViewSpec
+from braid.declaration import QUANTILES, Declaration, Measure, Rule, ViewSpec
 from braid.errors import BraidError, ReceiptRefused
 from braid.instants import iso
 from braid.ledger import LedgerRow, offsets_of
@@ -217,13 +217,25 @@ def _plain(measure: Measure, found: Mapping[str, Any]) -> Plain:
 
 def _finished(spec: ViewSpec, place: tuple[int, tuple[str, ...]], state: State, row: Mapping[str, Any]) -> str | None:
     """Return the first finished number of a row that is not what its state gives."""
-    pairs = [("n", state[0])]
+    pairs: list[tuple[str, Any]] = [("n", state[0])]
     at = {m.id: state[2][i] for i, m in enumerate(spec.measures)}
     pairs += [(name, finished(at[m.id], stat, m.scale)) for name, m, stat in spec.finished]
+    given = dict(pairs)
+    pairs += [(rule.name, _word(rule, given[rule.of])) for rule in spec.rules]
     for name, mine in pairs:
         if name in row and row[name] != mine:
             return f"{spec.name} [{where(spec, place)}] {name}: recount {mine}, the answer {row[name]}"
     return None
+
+
+def _word(rule: Rule, number: Any) -> str | None:
+    """Return the word for a number by its bounds, the lowest first."""
+    if number is None:
+        return None
+    for word, bound in sorted(rule.levels, key=lambda level: level[1]):
+        if Fraction(number) < Fraction(bound):
+            return word
+    return rule.otherwise
 
 
 def finished(moments: Plain, stat: str, scale: int) -> Any:

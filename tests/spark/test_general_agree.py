@@ -63,6 +63,7 @@ views:
     measures:
       mph:   {of: mph, stats: [mean, p50, stddev, p95]}
       zones: {of: zone, stats: [distinct]}
+    classify: {pace: {of: mph_mean, below: {slow: 10.5, steady: 30}, otherwise: fast}}
   hourly:
     topics: [rides.done]
     by: [zone]
