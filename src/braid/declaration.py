@@ -205,6 +205,7 @@ class ViewSpec:
     rename: Mapping[str, str] = field(default_factory=dict)
     where: Scalar | None = None
     rules: tuple[Rule, ...] = ()
+    publish: str | None = None  # the topic to which changed rows are sent
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
@@ -409,6 +410,7 @@ class _View(_Strict):
     measures: Annotated[dict[Name, _Measure], Bounded(min_length=1)]
     rename: dict[Name, Name] = {}
     classify: dict[Name, _Rule] = {}
+    publish: TopicName | None = None
 
 
 class _Alert(_Strict):
@@ -759,9 +761,17 @@ class _Checked:
                 raise self.reader.error((*path, "where"), str(error), f"'{raw.where}'") from error
         names = tuple(topic.name for topic in read)
         view = ViewSpec(name, raw.by, raw.window, measures, names, raw.title or name, raw.rename, where)
-        view = replace(view, rules=tuple(self._rule(path, view, word, rule) for word, rule in raw.classify.items()))
+        rules = tuple(self._rule(path, view, word, rule) for word, rule in raw.classify.items())
+        view = replace(view, rules=rules, publish=self._published(path, raw, declared))
         self._columns(path, view)
         return view
+
+    def _published(self, path: tuple[str, ...], raw: _View, declared: Sequence[str]) -> str | None:
+        """Return the topic of a view's rows: one of its own, or they would be counted, or told from no other's."""
+        others = [view.publish for view in self.file.views.values() if view is not raw]
+        if raw.publish is not None and raw.publish in {*declared, *others}:
+            raise self.reader.error((*path, "publish"), "a topic that is no other's", f"'{raw.publish}'")
+        return raw.publish
 
     def _rule(self, path: tuple[str, ...], view: ViewSpec, name: str, raw: _Rule) -> Rule:
         here = (*path, "classify", name)
@@ -903,7 +913,7 @@ def _hash(file: _File) -> str:
     decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch", "start"})
     for group in _groups(decides):
         for item in group.values():
-            for words in ("title", "unit", "meaning"):
+            for words in ("title", "unit", "meaning", "publish"):
                 item.pop(words, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
     for item in decides["views"].values():

@@ -59,6 +59,7 @@ def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]
             for m in {m.name: m for m in view.measures}.values()
         ],
         "columns": [{"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished],
+        "publish": view.publish,
         "words": [{"column": r.name, "of": r.of, "words": list(r.words)} for r in view.rules],
         "values": {c: list(fields[c].values or ()) for c in view.by if c in fields and fields[c].values},
     }

@@ -123,6 +123,7 @@ _VIEW: Mapping[str, Schema] = {
     "window_s": _of(_NUMBER, "length of a window; null: all time", "s", null=True),
     "measures": _list({"measure": TEXT, "of": TEXT, "scale": COUNT, "unit": TEXT, "meaning": TEXT}),
     "columns": _list({"column": TEXT, "measure": TEXT, "stat": TEXT}, "finished columns of a row"),
+    "publish": _of(TEXT, "the topic to which changed rows are sent; null: none", null=True),
     "words": _list({"column": TEXT, "of": TEXT, "words": _TEXTS}, "columns with a word for a finished number"),
     "values": _named(_TEXTS, "the values that a key column can have, where they are declared"),
 }

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from threading import Event
 
 from pyspark.sql import SparkSession
@@ -23,11 +24,12 @@ from braid.adapters import cassandra, environment, failpoints, files, kafka, lmd
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
+from braid.adapters.published import PublishedProjections
 from braid.declaration import Declaration, load_all
 from braid.definitions import in_force
 from braid.errors import BeingApplied, BraidError, DeclarationError, Gap, LedgerError, StoreUnavailable, UnknownDataset
 from braid.ledger import LedgerRow
-from braid.ports import Ledger
+from braid.ports import Ledger, Projections
 from braid.settings import Settings
 from speed_layer import start, stream
 from speed_layer.history import SparkHistory
@@ -120,11 +122,16 @@ def _stream(
 ) -> None:
     """Stand up a driver at head and run the stream until `stop`, or until something is raised."""
     writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-    with kafka.KafkaLog(settings.kafka_bootstrap) as log, cassandra.connect(settings) as store:
+    with (
+        ExitStack() as closing,
+        kafka.KafkaLog(settings.kafka_bootstrap) as log,
+        cassandra.connect(settings) as store,
+    ):
         declaration = _in_force(log, store, declared, options.partitions, writer)
         stores = store.stores(declaration)
+        projections = _projections(settings, declared, declaration, log, stores.projections, closing)
         ports = Ports(
-            log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, stores.projections, SystemClock()
+            log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, projections, SystemClock()
         )
         home = settings.home / "speed" / declaration.dataset
         generations = files.FileGenerations(settings.warehouse_dir, declaration)
@@ -139,6 +146,24 @@ def _stream(
             )  # fmt: skip
         finally:
             driver.seen.close()
+
+
+def _projections(
+    settings: Settings,
+    declared: Declaration,
+    declaration: Declaration,
+    log: kafka.KafkaLog,
+    tables: Projections,
+    closing: ExitStack,
+) -> Projections:
+    """Return the readable tables, and with them the topics of views that are published, as the file has them now."""
+    published = {v.name: v.publish for v in declared.views if v.publish} if declared.hash == declaration.hash else {}
+    if not published:
+        return tables
+    for topic in published.values():
+        log.create(topic, kafka.PARTITIONS)
+    sender = closing.enter_context(kafka.EventProducer(settings.kafka_bootstrap, linger_ms=0))
+    return PublishedProjections(tables, declaration, published, sender)
 
 
 def _in_force(

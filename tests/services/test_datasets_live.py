@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import gzip
+import json
 import math
 import subprocess
 from collections import defaultdict
@@ -18,11 +19,13 @@ from statistics import fmean
 from zoneinfo import ZoneInfo
 
 import pytest
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
 
 from tests.services.pipeline import Pipeline, root_with, running
 
 CHECKOUT = Path(__file__).parents[2]
-TAXI, FORUM = "nyc_taxi", "reddit"
+TAXI, FORUM, TRAFFIC = "nyc_taxi", "reddit", "traffic"
 BEFORE, AFTER = 3000, 4000
 
 
@@ -40,11 +43,16 @@ def by_hand(text: str) -> str:
 @pytest.fixture(scope="module")
 def live(stack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("datasets")
-    texts = {name: by_hand((CHECKOUT / "datasets" / f"{name}.yaml").read_text("utf-8")) for name in (TAXI, FORUM)}
+    texts = {
+        name: by_hand((CHECKOUT / "datasets" / f"{name}.yaml").read_text("utf-8")) for name in (TAXI, FORUM, TRAFFIC)
+    }
     root = folder / "root"
     root_with(root, CHECKOUT, texts)
-    with running(stack, dataclasses.replace(stack, root=root)) as again:
+    told = folder / "failpoints"
+    told.write_text("", "ascii")
+    with running(stack, dataclasses.replace(stack, root=root, failpoints=f"@{told}")) as again:
         braid = Pipeline(again())
+        braid.told = told
         braid.produce("--limit", str(BEFORE), "--rate", "2000", dataset=TAXI)
         for topic in ("reddit.posts", "reddit.comments", "reddit.users"):
             braid.produce("--topic", topic, "--limit", "1500", "--rate", "2000", dataset=FORUM)
@@ -127,6 +135,54 @@ def test_a_view_reads_the_topics_that_it_names(live):
     rows = live.view("user_activity", FORUM)["data"]
     assert {(row["user_id"], row["window_start"][:10]): row["contributions"] for row in rows} == expected
     assert sum(row["n"] for row in live.view("subreddit_activity", FORUM)["data"]) == 1500
+
+
+def newest(live, topic: str) -> dict[str, dict | None]:
+    """Return the last message of each key of a topic, as a reader comes by them."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=live.settings.kafka_bootstrap, isolation_level="read_committed", enable_auto_commit=False
+    )
+    places = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
+    consumer.assign(places)
+    consumer.seek_to_beginning(*places)
+    ends, found = consumer.end_offsets(places), {}
+    while any(consumer.position(p) < ends[p] for p in places):
+        for batch in consumer.poll(1000).values():
+            for record in batch:
+                message = json.loads(record.value)
+                before = found.get(record.key)
+                assert before is None or before["seq"] <= message["seq"]
+                found[record.key] = message
+    consumer.close()
+    return found
+
+
+def test_the_last_message_of_each_key_is_the_answer_whatever_dies_before_it_is_sent(live):
+    live.produce("--limit", "300", "--rate", "1000", dataset=TRAFFIC)
+    live.caught_up(TRAFFIC)
+    first = live.pid("speed-traffic")
+    live.told.write_text("speed.committed:kill9", "ascii")  # the ledger row is there, nothing is sent
+    live.produce("--limit", "800", "--rate", "1000", dataset=TRAFFIC)
+    live.eventually("the stream dies behind a commit", lambda: live.pid("speed-traffic") != first)
+    live.told.write_text("", "ascii")
+    live.caught_up(TRAFFIC)
+    view = live.declared[TRAFFIC].view("cell_traffic")
+    answer = live.view("cell_traffic", TRAFFIC)
+
+    def sent():
+        found = newest(live, "traffic-predictions")
+        return found if max(m["seq"] for m in found.values()) == answer["meta"]["as_of"]["seq"] else None
+
+    found = live.eventually("the newest commit is published", sent)
+    assert len(found) == len(answer["data"]) > 100
+    for row in answer["data"]:
+        message = found[json.dumps([row["window_start"], row["cell_id"]], separators=(",", ":")).encode()]
+        expected = {name: value for name, value in row.items() if name != "state" and value is not None}
+        assert {name: message.get(name) for name in expected} == expected
+        assert message["congestion_level"] == (
+            "High" if row["avg_speed"] < 10 else "Medium" if row["avg_speed"] < 16 else "Low"
+        )
+    assert view.publish == "traffic-predictions"
 
 
 @pytest.mark.parametrize("dataset", [TAXI, FORUM])

@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -379,6 +379,21 @@ class EventProducer:
         with _answering(self._bootstrap, f"sending to {topic}"):
             written = self._producer.send(topic, value=value, key=key).get(timeout=DELIVERY_MS / 1000 + 1)
         return written.partition, written.offset
+
+    def send_all(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Send keyed records and wait until every one is acknowledged.
+
+        Raises
+        ------
+        StoreUnavailable
+            The broker refused one, or did not acknowledge it within the delivery time-out.
+        """
+        deliveries = [self.send(topic, key, value) for key, value in records]
+        with _answering(self._bootstrap, f"sending to {topic}"):
+            self._producer.flush(timeout=DELIVERY_MS / 1000 + 1)
+            for delivery in deliveries:
+                if delivery.exception is not None:
+                    raise delivery.exception
 
     def _partition(self, topic: str, key: bytes) -> int:
         """Return the partition of a key: CRC-32, as librdkafka does, a third of the cost of murmur2 in Python."""
