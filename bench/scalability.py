@@ -6,7 +6,8 @@ The producer sends events whose event time is when each was due, by its schedule
 stream delays is counted, and not left out. While it sends, two questions are asked: how many events does a view's answer hold
 (every 20 ms, by ETag), and how far is the ledger behind the topic's end (every half second).
 
-- *lag slope*: the straight line through the lag, in events per second. Around 0 the stream keeps up; at the rate it counts nothing.
+- *lag slope*: the straight line through the lag, in events per second, without the first third of the time, in which it grows to that
+  of a micro-batch. Around 0 the stream keeps up; at the rate it counts nothing. Short runs on a busy machine say little.
 - *freshness*: from when an event was due to the first answer that holds it. The k-th event is in the answers that hold more
   than k; partitions may swap neighbours, by less than a producer's batch of a few ms.
 - *void*: the answer does not hold exactly what was sent and acknowledged. Then no number of that rate is given.
@@ -40,7 +41,8 @@ RATES = (10, 100, 1_000)  # events per second
 SECONDS = 30
 COUNT_EVERY_S, LAG_EVERY_S = 0.02, 0.5
 PATIENCE_S = 60.0  # for what was sent to be counted
-KEEPS_UP = 0.01  # a slope below this part of the rate is none
+RAMP = 1 / 3  # of the time; until then the lag grows to that of one micro-batch, whatever the load
+KEEPS_UP = 0.05  # a slope below this part of the rate is none: the lag goes up and down with every micro-batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,8 @@ def judged(rate_per_s: float, summary: dict[str, Any], before: int, seen: Seen, 
     first_s, last_s = (instant_us(summary[name]) / 1e6 for name in ("first_time", "last_time"))
     due = [first_s + k * (last_s - first_s) / (sent - 1) for k in range(sent)]
     ages = freshness(due, [(at, n - before) for at, n in seen.counts])
-    lags = [(at, lag) for at, lag in seen.lags if first_s <= at <= min(last_s, ended_s)]
+    begin_s = first_s + RAMP * (last_s - first_s)
+    lags = [(at, lag) for at, lag in seen.lags if begin_s <= at <= min(last_s, ended_s)]
     line = slope(lags)
     return Rung(
         rate_per_s, sent, counted,
@@ -269,7 +272,8 @@ def _show(dataset: str, rungs: Sequence[Rung]) -> None:
         verdict = f"void: {r.void}" if r.void else "keeps up" if r.keeps_up else "falls behind"
         cells = ("" if x is None else f"{x:,.2f}" if isinstance(x, float) else f"{x:,}" for x in numbers)
         table.add_row(f"{r.rate_per_s:,g}", f"{r.sent:,}", f"{r.counted:,}", *cells, verdict)
-    Console(highlight=False, soft_wrap=True).print(table)
+    # whole lines where there is no terminal
+    (Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=140)).print(table)
 
 
 if __name__ == "__main__":

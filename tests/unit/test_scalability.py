@@ -41,6 +41,13 @@ def test_a_stream_that_keeps_up_has_no_slope_and_a_steady_age() -> None:
     assert found.sent_per_s == pytest.approx(10)
 
 
+def test_the_lag_of_the_first_third_is_no_slope() -> None:
+    counts = [(START_S + 0.1 * k + 2, k + 1) for k in range(100)]
+    lags = [(START_S + t / 2, min(20, 5 * t)) for t in range(20)]  # it grows for two seconds, and stays
+    found = judged(10, summary(100, 100_000), 0, Seen(counts, lags), START_S + 10)
+    assert found.lag_slope_per_s == pytest.approx(0) and found.keeps_up
+
+
 def test_a_stream_that_falls_behind_shows_by_its_slope_and_ages() -> None:
     # of ten a second eight are counted
     counts = [(START_S + k / 8, k + 1) for k in range(100)]
