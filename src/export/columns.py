@@ -81,7 +81,7 @@ def columns(topic: Topic) -> tuple[Column, ...]:
     raw = Column("raw", "raw", "bytes", meaning="its bytes as they were sent")
     taken = {*(c.name for c in before), raw.name, "raw_base64", *FOLDERS}
     fields = []
-    for field in topic.fields.values():
+    for field in topic.columns.values():
         name = field.name
         while name in taken:
             name += "_"
