@@ -81,11 +81,11 @@ def _forget(settings: Settings, name: str) -> None:
 
 
 def _says(settings: Settings, name: str, wanted: str) -> Callable[[], None]:
-    """Return a question to a job's heartbeat: any stage of its stream will do, `starting` and `waiting` will not."""
+    """Return a question to a job's heartbeat: any stage of its stream will do; `starting`, `waiting`, `refused` will not."""
 
     def ask() -> None:
         said = heartbeat.stage(settings.heartbeat(name))
-        if said is None or said.startswith(("starting", "waiting")):
+        if said is None or said.startswith(("starting", "waiting", heartbeat.REFUSED)):
             raise NotReady(f"{name}: expected it to be {wanted}, it says {said or 'nothing'}")
 
     return ask

@@ -43,6 +43,7 @@ class Changing(Pipeline):
         self.up = again
         self.old = self.declared[DATASET]
         self.answers: list[dict] = []
+        self.receipt = ""  # of an answer by the old declaration
         self.stopped = threading.Event()
 
     def braid(self, *words: str, failpoint: str = "") -> subprocess.CompletedProcess:
@@ -128,13 +129,14 @@ def changing(stack, tmp_path_factory):
             found.stopped.set()
 
 
+@pytest.mark.timeout(1200)  # a dozen Spark programs, one after another
 def test_a_declaration_is_changed_under_load_and_killed_at_every_step(changing):
     c = changing
     for limit in ("1200", "300"):  # the second time copies
         c.produce("--start", "2026-01-01T00:00:00Z", "--every", "40s", "--limit", limit, "--rate", "2000")
     c.caught_up()
     c.batch()
-    receipt = c.eventually("generation 1 is served", lambda: first(c))["meta"]["receipt"]
+    c.receipt = c.eventually("generation 1 is served", lambda: first(c))["meta"]["receipt"]
     command = [
         str(c.settings.python), str(c.settings.root / "src/producer/kafka_producer.py"), DATASET,
         "--loop", "--rate", "60", "--start", "2026-03-01T00:00:00Z", "--every", "40s", "--quiet",
@@ -163,10 +165,15 @@ def test_a_declaration_is_changed_under_load_and_killed_at_every_step(changing):
     hashes = [answer["meta"]["definition"] for answer in c.answers]
     turn = hashes.index(new.hash)
     assert set(hashes[:turn]) == {c.old.hash} and set(hashes[turn:]) == {new.hash}, "answers went back"
-    waiting = [a["meta"] for a in c.answers[:turn] if any(m["what"] == "definition" for m in a["meta"]["missing"])]
-    assert waiting and not any(meta["complete"] for meta in waiting)
+    pending = [a["meta"] for a in c.answers[:turn] if any(m["what"] == "definition" for m in a["meta"]["missing"])]
+    assert pending and not any(meta["complete"] for meta in pending)
+
+
+def test_afterwards_everything_agrees_with_a_second_path_and_there_is_no_way_back(changing):
+    c = changing
     c.batch()
-    for said in (c.braid("verify", DATASET), c.braid("verify", receipt)):
+    records = c.log()
+    for said in (c.braid("verify", DATASET), c.braid("verify", c.receipt)):
         assert said.returncode == 0, said.stdout + said.stderr
     back = c.braid("rollback", DATASET, "--to", "1")
     assert back.returncode == 1 and "declaration" in back.stderr, back.stderr
