@@ -33,6 +33,7 @@ STEPS = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(1500)  # a minute or two when nothing else runs
 def test_no_seed_gives_a_wrong_answer(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     told, wrong = runs.play_all(FIRST, SEEDS, Profile())
