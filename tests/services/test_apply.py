@@ -1,9 +1,13 @@
-"""`braid plan` and `braid apply` on the whole running Braid: under load, killed midway, and exact under either declaration."""
+"""`braid plan` and `braid apply` on the whole running Braid: under load, killed midway, and exact under either declaration.
+
+A kill after every step is tests/model/test_apply.py; here two of them are real, and all with APPLY_KILLS=all.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -20,6 +24,7 @@ from stack.status import statuses
 from tests.services.pipeline import Pipeline, Record, by_hand, good, recomputes, root_with, running, scaled, served
 
 CHECKOUT = Path(__file__).parents[2]
+EVERYWHERE = os.environ.get("APPLY_KILLS") == "all"  # at eight places, in ten minutes; else at two
 DATASET, SPEED = "landcover", "speed-landcover"
 WATCHED = "landcover_aggregates"
 ADDED = """  ndvi_by_hour:
@@ -59,8 +64,10 @@ class Changing(Pipeline):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def killed(self, failpoint: str) -> None:
-        """Run `braid apply` into a kill -9 at a failpoint."""
+    def killed(self, failpoint: str, often: bool = False) -> None:
+        """Run `braid apply` into a kill -9 at a failpoint; at one that is hit `often` only when all are asked for."""
+        if often and not EVERYWHERE:
+            return
         done = self.braid("apply", DATASET, "--yes", failpoint=f"{failpoint}:kill9")
         assert done.returncode == -9, (done.returncode, done.stderr[-3000:])
 
@@ -130,7 +137,7 @@ def changing(stack, tmp_path_factory):
 
 
 @pytest.mark.timeout(1200)  # a dozen Spark programs, one after another
-def test_a_declaration_is_changed_under_load_and_killed_at_every_step(changing):
+def test_a_declaration_is_changed_under_load_and_killed_midway(changing):
     c = changing
     for limit in ("1200", "300"):  # the second time copies
         c.produce("--start", "2026-01-01T00:00:00Z", "--every", "40s", "--limit", limit, "--rate", "2000")
@@ -192,7 +199,7 @@ def changed(c: Changing) -> Declaration:
         ("changed", "fields", "ndvi_mean"), ("added", "views", "ndvi_by_hour"), ("changed", "views", "spectral_by_class"),
     }  # fmt: skip
     assert plan["cost"]["records"] >= 1500 and plan["cost"]["minutes"] > 0 and plan["cost"]["disk_bytes"] > 0
-    c.killed("apply.stopped")
+    c.killed("apply.stopped", often=True)
     c.killed("apply.defined")
     meta = c.eventually("answers say so", lambda: waiting(c))
     assert meta["definition"] == c.old.hash
@@ -201,14 +208,15 @@ def changed(c: Changing) -> Declaration:
     assert "is being applied" in refused.stdout
     with pytest.raises(Exception, match="braid apply landcover"):
         c.up()
-    c.killed("batch.views")
+    c.killed("batch.views", often=True)
     c.killed("batch.partition_added")
     c.kill("api")  # a new one loads the old generation while Hive has the new shape
     assert c.eventually("the new API answers by the old declaration", lambda: waiting(c))["definition"] == c.old.hash
-    c.killed("batch.published")
-    c.eventually("the new generation is served", lambda: c.view(WATCHED)["meta"]["definition"] == new.hash)
+    if EVERYWHERE:
+        c.killed("batch.published")
+        c.eventually("the new generation is served", lambda: c.view(WATCHED)["meta"]["definition"] == new.hash)
     for place in ("apply.built", "apply.tables", "apply.dropped"):
-        c.killed(place)
+        c.killed(place, often=True)
     done = c.braid("apply", DATASET, "--yes")
     assert done.returncode == 0, done.stderr
     (speed,) = [one for one in statuses(c.settings, []) if one.name == SPEED]

@@ -369,7 +369,7 @@ def test_tables_of_another_declaration_are_refused(session: Session) -> None:
         cassandra.Cassandra(session).apply_schema(changed)
     assert str(raised.value) == (
         f"cassandra {session.where}: {DECLARATION.dataset}.rides_by_city__fragments: expected column fee__n varint, "
-        "got none; the table was made by another declaration: run braid apply"
+        "got none; the table was made by another declaration: run braid apply " + DECLARATION.dataset
     )
 
 
