@@ -2,17 +2,18 @@
 
 import pytest
 
-from tests.services.turns import left_out
+from tests.services.turns import TURNS, taken, turn_of
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    out = left_out(config.args)
-    passed = [item for item in items if item.path.name in out]
-    if passed:
-        items[:] = [item for item in items if item.path.name not in out]
-        config.hook.pytest_deselected(items=passed)
+    turn = taken(config.args)
+    out = [item for item in items if turn is not None and turn_of(item) not in {None, turn}]
+    if out:
+        items[:] = [item for item in items if item not in out]
+        config.hook.pytest_deselected(items=out)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if out := left_out(config.args):
-        terminalreporter.write_line(f"not this commit's turn: {', '.join(out)}; BRAID_TURNS=all runs every suite")
+    if turn := taken(config.args):
+        others = ", ".join(other for other in TURNS if other != turn)
+        terminalreporter.write_line(f"this commit's turn: {turn}; not {others}; BRAID_TURNS=all runs them all")

@@ -20,7 +20,7 @@ from braid.settings import LOOPBACK, Settings
 from tests.services.api import CHECKOUT, Api, landcover_as, running_api
 from tests.services.seed import Seeded, patches
 
-SECONDS = int(os.environ.get("OPENAPI_SECONDS", "30"))
+SECONDS = int(os.environ.get("OPENAPI_SECONDS", "20"))
 LEAST = 5000 if SECONDS >= 600 else 500  # generated cases, on a machine that is busy with other things
 
 

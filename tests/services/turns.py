@@ -1,7 +1,7 @@
-"""Long suites that `make test` takes in turn, so that it stays under half an hour: one a commit, chosen by its number.
+"""What `make test` takes in turn, so that it stays under half an hour: one of the long suites a commit, chosen by its number.
 
-Each starts layers of its own and takes three minutes or more; what they hold is held in parts by shorter tests, too. A suite
-that is named (`make test TESTS=tests/services/test_apply.py`) always runs, and with BRAID_TURNS=all every one does.
+Each starts layers of its own and takes two minutes or more; what they hold is held in parts by shorter tests, too. What is
+named (`make test TESTS=tests/services/test_apply.py`) always runs, and with BRAID_TURNS=all everything does.
 """
 
 from __future__ import annotations
@@ -9,21 +9,36 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import pytest
+
 from tests.services.faults.test_faults import seed_of_this_run
 
-SUITES = ("test_apply.py", "test_datasets_live.py", "test_gaps_live.py")
+SUITES = {
+    "test_apply.py": "apply",
+    "test_datasets_live.py": "datasets",
+    "test_gaps_live.py": "gaps",
+}
+BARE = "test_both_jobs_run_as_bare_spark_submit_lines"
+TURNS = (*SUITES.values(), "heavy")  # heavy: the fault rows of that name, and both jobs as bare lines
 
 
-def left_out(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the suites whose turn it is not, given pytest's arguments.
+def turn_of(item: pytest.Item) -> str | None:
+    """Return the turn to which a test belongs; None for one that always runs."""
+    if item.path.name in SUITES:
+        return SUITES[item.path.name]
+    row = getattr(getattr(item, "callspec", None), "params", {}).get("row")
+    return "heavy" if getattr(row, "turn", "") == "heavy" or item.name == BARE else None
+
+
+def taken(arguments: Sequence[str]) -> str | None:
+    """Return the turn of this run, given pytest's arguments; None when everything runs.
 
     Examples
     --------
-    >>> len(left_out(["tests/services"])) in (0, 2), left_out(["tests/services/test_apply.py"])
-    (True, ())
+    >>> taken(["tests/services"]) in (None, *TURNS), taken(["tests/services/test_apply.py"])
+    (True, None)
     """
-    named = any(argument.partition("::")[0].endswith(SUITES) for argument in arguments)
-    if named or os.environ.get("BRAID_TURNS") == "all":
-        return ()
-    taken = SUITES[seed_of_this_run() // 7 % len(SUITES)]  # not in step with the turns of the fault rows
-    return tuple(suite for suite in SUITES if suite != taken)
+    whole = any(argument.rstrip("/").endswith(("tests", "tests/services")) for argument in arguments) or not arguments
+    if not whole or os.environ.get("BRAID_TURNS") == "all":
+        return None
+    return TURNS[seed_of_this_run() // 7 % len(TURNS)]  # not in step with the turns of the fault rows

@@ -28,7 +28,7 @@ class Row:
     allowed : what else may be seen: `cut` connections, HTTP `503`, an as_of that goes `back`
     campaign : the moments that `make faults` takes, all of them (default: the same)
     quick : of these, the ones that reach their failpoints in seconds: `make faults` takes them three times
-    turn : rows of one turn alternate in `make test`, by the seed
+    turn : rows of one turn alternate in `make test`, by the seed; heavy ones only in their turn among the long suites (`turns`)
     """
 
     name: str
@@ -73,13 +73,13 @@ ROWS = (
         turn="heavy"),
     Row("F20", "another declaration in the file, a micro-batch cut short", (), stream_rows.changed_file,
         campaign=stream_rows.FILES),
-    Row("F2", "kill -9 Kafka", ("load", "idle", "twice"), store_rows.kafka_killed),
-    Row("F3", "SIGSTOP Kafka", ("8",), store_rows.kafka_stopped, campaign=("40",)),
-    Row("F7", "kill -9 Cassandra", ("fragments", "ledger", "any"), store_rows.cassandra_killed),
-    Row("F8", "SIGSTOP Cassandra", ("12",), store_rows.cassandra_stopped, campaign=("30",)),
-    Row("F24", "a soak of faults at random", ("20",), serving_rows.soak, "cut 503", ("120",)),
+    Row("F2", "kill -9 Kafka", ("load", "idle", "twice"), store_rows.kafka_killed, turn="kafka"),
+    Row("F3", "SIGSTOP Kafka", ("8",), store_rows.kafka_stopped, campaign=("40",), turn="kafka"),
+    Row("F7", "kill -9 Cassandra", ("fragments", "ledger", "any"), store_rows.cassandra_killed, turn="cassandra"),
+    Row("F8", "SIGSTOP Cassandra", ("12",), store_rows.cassandra_stopped, campaign=("30",), turn="cassandra"),
+    Row("F24", "a soak of faults at random", ("20",), serving_rows.soak, "cut 503", ("120",), turn="batch or soak"),
     Row("F9", "kill -9 batch job", _of(batch_rows.STEPS, "kill9"), batch_rows.killed,
-        campaign=("cas:unknown", "audited:raise")),
+        campaign=("cas:unknown", "audited:raise"), turn="batch or soak"),
     Row("F9 everywhere", "kill -9 one batch job after another, at each place", (), batch_rows.killed_everywhere, campaign=("all",), quick=("all",)),
     Row("F10", "two batch jobs; a batch while the driver restarts", ("audited", "driver restarts"), batch_rows.two_jobs,
         campaign=("audited", "driver restarts", "partition_added"), turn="heavy"),
