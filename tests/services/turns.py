@@ -18,8 +18,12 @@ SUITES = {
     "test_datasets_live.py": "datasets",
     "test_gaps_live.py": "gaps",
 }
-BARE = "test_both_jobs_run_as_bare_spark_submit_lines"
-TURNS = (*SUITES.values(), "heavy")  # heavy: the fault rows of that name, and both jobs as bare lines
+TESTS = {
+    "test_both_jobs_run_as_bare_spark_submit_lines": "bare",
+    "test_slow_clients_do_not_keep_others_waiting_and_are_ended": "bare",
+    "test_runs_publish_the_truth_whatever_killed_the_one_before": "heavy",
+}
+TURNS = (*SUITES.values(), "heavy", "bare")  # heavy: also the fault rows of that name
 
 
 def turn_of(item: pytest.Item) -> str | None:
@@ -27,7 +31,7 @@ def turn_of(item: pytest.Item) -> str | None:
     if item.path.name in SUITES:
         return SUITES[item.path.name]
     row = getattr(getattr(item, "callspec", None), "params", {}).get("row")
-    return "heavy" if getattr(row, "turn", "") == "heavy" or item.name == BARE else None
+    return "heavy" if getattr(row, "turn", "") == "heavy" else TESTS.get(item.name)
 
 
 def taken(arguments: Sequence[str]) -> str | None:
