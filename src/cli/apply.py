@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braid.errors import AlreadyRunning, BraidError, ChangeRefused, UnknownDataset, UsageError
+from braid.errors import AlreadyRunning, BraidError, ChangeRefused, UsageError
+from cli.held import created
 from cli.output import Json, progress, show, show_json, show_table
 
 if TYPE_CHECKING:
@@ -122,26 +123,15 @@ def _applied(here: Found, told: "Plan") -> "tuple[Current, LedgerRow]":
 
 @contextmanager
 def _found(dataset: str) -> Iterator[Found]:
-    from braid.adapters import cassandra
-    from braid.adapters.environment import load
     from braid.adapters.master import Master
-    from braid.declaration import load_all
     from braid.definitions import in_force
-    from braid.errors import LedgerError
 
-    settings = load()
-    declared = load_all(settings.root / "datasets")
-    if dataset not in declared:
-        raise UnknownDataset(f"expected a dataset, one of {', '.join(declared)}, got {dataset!r}")
-    with cassandra.connect(settings) as store:
-        if not store.knows(dataset):
-            raise LedgerError(f"{dataset}: expected its ledger in Cassandra, got none; create the dataset: braid up")
-        stores = store.stores(declared[dataset])
+    with created(dataset) as (settings, declared, store):
+        stores = store.stores(declared)
         current = stores.ledger.current()
         head = stores.ledger.head()
-        held = in_force(stores.ledger, head)
         master = Master(settings.warehouse_dir, dataset)
-        yield Found(settings, declared[dataset], held, store, stores, master, current, head)
+        yield Found(settings, declared, in_force(stores.ledger, head), store, stores, master, current, head)
 
 
 def _plan(here: Found) -> "Plan":

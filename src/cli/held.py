@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from braid.adapters.cassandra import Stores
+    from braid.adapters.cassandra import Cassandra, Stores
     from braid.declaration import Declaration
     from braid.settings import Settings
 
@@ -26,8 +26,8 @@ class Held:
 
 
 @contextmanager
-def held(dataset: str) -> Iterator[Held]:
-    """Open the stores of a dataset.
+def created(dataset: str) -> Iterator[tuple["Settings", "Declaration", "Cassandra"]]:
+    """Open Cassandra for a dataset that has its ledger there; the declaration is that of its file.
 
     Raises
     ------
@@ -39,7 +39,6 @@ def held(dataset: str) -> Iterator[Held]:
     from braid.adapters import cassandra
     from braid.adapters.environment import load
     from braid.declaration import load_all
-    from braid.definitions import in_force
     from braid.errors import LedgerError, UnknownDataset
 
     settings = load()
@@ -49,6 +48,15 @@ def held(dataset: str) -> Iterator[Held]:
     with cassandra.connect(settings) as store:
         if not store.knows(dataset):
             raise LedgerError(f"{dataset}: expected its ledger in Cassandra, got none; create the dataset: braid up")
-        ledger = store.stores(declared[dataset]).ledger
+        yield settings, declared[dataset], store
+
+
+@contextmanager
+def held(dataset: str) -> Iterator[Held]:
+    """Open the stores of a dataset; raises what `created` does."""
+    from braid.definitions import in_force
+
+    with created(dataset) as (settings, declared, store):
+        ledger = store.stores(declared).ledger
         declaration = in_force(ledger, ledger.head())
         yield Held(settings, declaration, store.stores(declaration))

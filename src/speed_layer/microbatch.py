@@ -140,7 +140,10 @@ def compute(driver: Driver, batch: fold.Batch, offered: ledger.Range) -> Work:
     row = ledger.with_totals(head, row)
     ids = batch.ids_of(mask) if by_id else []
     masks = {view.name: batch.chosen(view, mask) for view in declaration.fragment_views}
-    chosen = {name: (int(rows.sum()), batch.fp(rows)) for name, rows in masks.items()}
+    # a view without a condition of its own counts every good row, whose sum stands in the row
+    chosen = {
+        name: (good, row.fp) if rows is mask else (int(rows.sum()), batch.fp(rows)) for name, rows in masks.items()
+    }
     _check(row, ids, by_id, chosen)
     return Work(row, fragments, alerts, batch, ids, chosen)
 

@@ -290,6 +290,27 @@ def check_views(pipeline: Pipeline, dataset: str = "landcover", offset_us: int =
     return meta
 
 
+def check_verified(pipeline: Pipeline, dataset: str) -> None:
+    """Assert that `braid verify` finds all of a dataset equal, and the receipt of every view and layer."""
+    command = [str(pipeline.settings.python), "-m", "cli.main", "verify"]
+    done = subprocess.run(
+        [*command, dataset], env=pipeline.environ, capture_output=True, text=True, check=False, timeout=180
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(line.startswith("equal ") for line in done.stdout.splitlines()), done.stdout
+    views = [spec.name for spec in pipeline.declared[dataset].views]
+    tokens = [
+        pipeline.view(view, dataset, layer=layer)["meta"]["receipt"]
+        for view in views
+        for layer in ("merged", "batch", "speed")
+    ]
+    done = subprocess.run(
+        [*command, "-"], input="\n".join(tokens), env=pipeline.environ, capture_output=True, text=True, check=False,
+        timeout=180,
+    )  # fmt: skip
+    assert done.stdout == f"{len(tokens)} of {len(tokens)} receipts are equal\n", done.stdout + done.stderr
+
+
 @contextmanager
 def running(stack: Settings, settings: Settings) -> Iterator[Callable[[], Settings]]:
     """Run the streams and the API of a root over the services of `stack`; they are stopped and forgotten at the end.

@@ -10,7 +10,6 @@ import dataclasses
 import gzip
 import json
 import math
-import subprocess
 from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,7 +21,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from tests.services.pipeline import Pipeline, root_with, running
+from tests.services.pipeline import Pipeline, check_verified, root_with, running
 
 CHECKOUT = Path(__file__).parents[2]
 TAXI, FORUM, TRAFFIC = "nyc_taxi", "reddit", "traffic"
@@ -189,20 +188,4 @@ def test_the_last_message_of_each_key_is_the_answer_whatever_dies_before_it_is_s
 def test_everything_verifies_by_the_second_path(live, dataset):
     if dataset == FORUM:
         live.batch(FORUM)
-    command = [str(live.settings.python), "-m", "cli.main", "verify"]
-    done = subprocess.run(
-        [*command, dataset], env=live.environ, capture_output=True, text=True, check=False, timeout=180
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(line.startswith("equal ") for line in done.stdout.splitlines()), done.stdout
-    views = [spec.name for spec in live.declared[dataset].views]
-    tokens = [
-        live.view(view, dataset, layer=layer)["meta"]["receipt"]
-        for view in views
-        for layer in ("merged", "batch", "speed")
-    ]
-    done = subprocess.run(
-        [*command, "-"], input="\n".join(tokens), env=live.environ, capture_output=True, text=True, check=False,
-        timeout=180,
-    )  # fmt: skip
-    assert done.stdout == f"{len(tokens)} of {len(tokens)} receipts are equal\n", done.stdout + done.stderr
+    check_verified(live, dataset)

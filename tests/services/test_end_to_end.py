@@ -26,6 +26,7 @@ from stack.supervisor import Supervisor
 from tests.services.pipeline import (
     Pipeline,
     by_hand,
+    check_verified,
     check_views,
     instant_us,
     recompute,
@@ -290,23 +291,7 @@ def test_hive_holds_the_generation_that_is_served(braid):
 
 @pytest.mark.parametrize("dataset", ["landcover", "weather"])
 def test_everything_verifies_by_the_second_path(braid, dataset):
-    command = [str(braid.settings.python), "-m", "cli.main", "verify"]
-    done = subprocess.run(
-        [*command, dataset], env=braid.environ, capture_output=True, text=True, check=False, timeout=180
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert all(line.startswith("equal ") for line in done.stdout.splitlines()), done.stdout
-    views = [spec.name for spec in braid.declared[dataset].views]
-    tokens = [
-        braid.view(view, dataset, layer=layer)["meta"]["receipt"]
-        for view in views
-        for layer in ("merged", "batch", "speed")
-    ]
-    done = subprocess.run(
-        [*command, "-"], input="\n".join(tokens), env=braid.environ, capture_output=True, text=True, check=False,
-        timeout=180,
-    )  # fmt: skip
-    assert done.stdout == f"{len(tokens)} of {len(tokens)} receipts are equal\n", done.stdout + done.stderr
+    check_verified(braid, dataset)
 
 
 @pytest.mark.parametrize("format_", ["parquet", "avro", "csv"])
