@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from braid import aggregates, views
-from braid.aggregates import NO_MOMENTS, Moments, State
-from braid.declaration import LIMIT, Measure, ViewSpec
+from braid.aggregates import NO_MOMENTS, NOTHING, Held, Moments, State
+from braid.declaration import LIMIT, Measure, StateKind, ViewSpec
 from braid.views import Fragment
 
 EDGE = LIMIT - 1  # the largest scaled value, 3·10^9 − 1
@@ -46,8 +46,24 @@ def _state(item: tuple[int, list[int | None]]) -> State:
     return aggregates.lift_event(*item)
 
 
+def _held(kind: StateKind) -> Callable[[Any], Held]:
+    measure = Measure("m", "m", (), 0, kind)
+    return lambda value: aggregates.lift_held(measure, value)
+
+
+def _latest(item: tuple[int, aggregates.Order]) -> Held:
+    """Return the state of one event, whose value follows from its place: no two events share one."""
+    seq, topic, partition, offset = item[1]
+    value = None if offset % 5 == 0 else f"{item[0]} {seq} {topic} {partition} {offset}"
+    return aggregates.lift_held(Measure("m", "m", ("latest",), 0, "latest", text=True), value, item)
+
+
+orders = st.tuples(st.integers(0, 3), st.sampled_from(["a", "b.c", "a-"]), st.integers(0, 2), st.integers(0, 12))
 KINDS = (
     Kind("moments", NO_MOMENTS, aggregates.merge, aggregates.lift, optional),
+    Kind("quantiles", NOTHING["quantiles"], aggregates.merge_held, _held("quantiles"), scaled),
+    Kind("distinct", NOTHING["distinct"], aggregates.merge_held, _held("distinct"), st.one_of(st.none(), st.text(max_size=3))),
+    Kind("latest", NOTHING["latest"], aggregates.merge_held, _latest, st.tuples(st.integers(-2, 2), orders)),
     Kind("state", aggregates.zero(2), aggregates.merge_states, _state, st.tuples(hashes, st.lists(optional, min_size=2, max_size=2))),
 )  # fmt: skip
 

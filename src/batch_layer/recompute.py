@@ -23,7 +23,7 @@ from batch_layer.audit import Counts, Own
 from braid import sql, views
 from braid.adapters import spark as frames
 from braid.adapters.master import Cut, Master, Tally
-from braid.aggregates import NOTHING, Distinct, Held, Moments, Quantiles, State
+from braid.aggregates import NOTHING, Distinct, Held, Latest, Moments, Quantiles, State
 from braid.declaration import Declaration, Measure, Topic, ViewSpec
 from braid.views import Key, View
 
@@ -157,7 +157,8 @@ def _read_again(spark: SparkSession, master: Master, cuts: Sequence[Cut], topic:
 
 def _needed(declaration: Declaration) -> list[str]:
     fields = {f"f_{name}" for topic in declaration.topics for name in sql.used(declaration, topic)}
-    return ["topic", "event_us", "id64", *sorted(fields)]
+    latest = any(m.kind == "latest" for view in declaration.views for m in view.measures)
+    return ["topic", "event_us", "id64", *sorted(fields), *(("seq", "`partition`", "`offset`") if latest else ())]
 
 
 def _tally(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> Tally:
@@ -214,9 +215,17 @@ def _cells(spark: SparkSession, spec: ViewSpec, measure: Measure, text: str) -> 
     keys = 2 + len(spec.by)
     for row in zip(*(column.to_pylist() for column in spark.sql(text).toArrow().columns), strict=True):
         place = (row[1], (row[0], tuple(row[2:keys])))
-        gathered.setdefault(place, []).append(row[keys] if measure.kind == "distinct" else (row[keys], row[keys + 1]))
-    made = Distinct if measure.kind == "distinct" else Quantiles
-    return {place: made(tuple(sorted(values))) for place, values in gathered.items()}
+        gathered.setdefault(place, []).append(row[keys:])
+    return {place: _held(measure, cells) for place, cells in gathered.items()}
+
+
+def _held(measure: Measure, cells: Sequence[tuple[Any, ...]]) -> Held:
+    if measure.kind == "latest":
+        ((event_us, seq, topic, partition, offset, value),) = cells
+        return Latest((event_us, (seq, topic, partition, offset)), value)
+    if measure.kind == "distinct":
+        return Distinct(tuple(sorted(hash_ for (hash_,) in cells)))
+    return Quantiles(tuple(sorted((bin_, count) for bin_, count in cells)))
 
 
 def _states(

@@ -16,10 +16,13 @@ any number of pieces, come to the same one:
   of two is cut into 64 equal bins, so that a bin's middle is within 1/128 of every value in it.
 - `Distinct`: the 1024 smallest hashes of the values. Below that many the count is exact; beyond it is estimated from
   where the last of them lies, with a relative standard error of 1/sqrt(1022), 3.1 %.
+- `Latest`: the value of the event of greatest time; of equal times, of the one that comes last in ledger order. No two
+  events have one place there, so the greatest of two is always one of them, and which is merged first does not matter.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -69,7 +72,24 @@ class Distinct:
     hashes: tuple[int, ...] = ()
 
 
-Held: TypeAlias = Moments | Quantiles | Distinct
+Order: TypeAlias = tuple[int, str, int, int]  # a record's place in ledger order: seq, topic, partition, offset
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The value of the event that comes last by time, then by ledger order. Zero has neither.
+
+    Attributes
+    ----------
+    at : (event time in microseconds, its place in ledger order), None of no events
+    value : the scaled integer, or the text
+    """
+
+    at: tuple[int, Order] | None = None
+    value: int | str | None = None
+
+
+Held: TypeAlias = Moments | Quantiles | Distinct | Latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +109,12 @@ class State:
 
 
 NO_MOMENTS = Moments()
-NOTHING: Mapping[StateKind, Held] = {"moments": NO_MOMENTS, "quantiles": Quantiles(), "distinct": Distinct()}
+NOTHING: Mapping[StateKind, Held] = {
+    "moments": NO_MOMENTS,
+    "quantiles": Quantiles(),
+    "distinct": Distinct(),
+    "latest": Latest(),
+}
 
 
 def lift(x: int | None) -> Moments:
@@ -134,10 +159,20 @@ def middle(of: int) -> Fraction:
     return -found if of < 0 else found
 
 
-def lift_held(measure: Measure, value: str | int | None) -> Held:
-    """Return what is held of one event's value of a measure."""
+def lift_held(measure: Measure, value: str | int | None, at: tuple[int, Order] | None = None) -> Held:
+    """Return what is held of one event's value of a measure; of the latest, with the event's time and place.
+
+    Raises
+    ------
+    ValueError
+        The measure is of the latest value, and nobody said when and where the event is.
+    """
     if value is None:
         return NOTHING[measure.kind]
+    if measure.kind == "latest":
+        if at is None:
+            raise ValueError(f"{measure.name}: expected the event's time and place in ledger order, got none")
+        return Latest(at, value)
     if measure.kind == "distinct":
         return Distinct((xxhash64([value]),))
     assert isinstance(value, int)  # noqa: S101 - the declaration lets only numbers in
@@ -153,6 +188,9 @@ def merge_held(a: Held, b: Held) -> Held:
     Quantiles(bins=((0, 1), (1, 2), (5, 4)))
     >>> merge_held(Distinct((3, 9)), Distinct((-4, 9)))
     Distinct(hashes=(-4, 3, 9))
+    >>> early, late = Latest((60, (1, "t", 0, 8)), 5), Latest((60, (2, "t", 0, 3)), 4)
+    >>> merge_held(late, early).value
+    4
     """
     if isinstance(a, Moments) and isinstance(b, Moments):
         return merge(a, b)
@@ -165,6 +203,8 @@ def merge_held(a: Held, b: Held) -> Held:
         if not a.hashes or not b.hashes:
             return a if a.hashes else b
         return Distinct(tuple(sorted({*a.hashes, *b.hashes})[:DISTINCT_K]))
+    if isinstance(a, Latest) and isinstance(b, Latest):
+        return b if a.at is None or (b.at is not None and b.at > a.at) else a
     raise ValueError(f"expected two states of one kind, got {type(a).__name__} and {type(b).__name__}")
 
 
@@ -200,9 +240,14 @@ def lift_event(hash64: int, values: Iterable[int | None]) -> State:
     return State(1, hash64 % FP_MODULUS, tuple(lift(x) for x in values))
 
 
-def lift_measures(hash64: int, measures: Sequence[Measure], values: Iterable[str | int | None]) -> State:
-    """Return the state of one event with measures of any kind, values in their order."""
-    held = tuple(lift_held(m, x) for m, x in zip(measures, values, strict=True))
+def lift_measures(
+    hash64: int,
+    measures: Sequence[Measure],
+    values: Iterable[str | int | None],
+    at: tuple[int, Order] | None = None,
+) -> State:
+    """Return the state of one event with measures of any kind, values in their order; `at` as for `lift_held`."""
+    held = tuple(lift_held(m, x, at) for m, x in zip(measures, values, strict=True))
     return State(1, hash64 % FP_MODULUS, held)
 
 
@@ -224,6 +269,7 @@ FIELDS: Mapping[StateKind, tuple[str, ...]] = {
     "moments": ("n", "sum", "sumsq", "min", "max"),
     "quantiles": ("bins",),
     "distinct": ("hashes",),
+    "latest": ("latest",),
 }
 Plain: TypeAlias = tuple[Any, ...]
 COUNTS: frozenset[Stat] = frozenset({"n", "distinct"})  # statistics that are integers
@@ -236,11 +282,18 @@ def plain(held: Held) -> Plain:
     --------
     >>> plain(Quantiles(((-2, 1), (7, 3)))), plain(Distinct((-1, 255)))
     (('-2:1,7:3',), ('ffffffffffffffff00000000000000ff',))
+    >>> plain(Latest((60, (2, "t", 0, 3)), 4)), plain(Latest())
+    (('60 2 t 0 3 4',), ('',))
     """
     if isinstance(held, Moments):
         return held.n, held.sum, held.sumsq, held.min, held.max
     if isinstance(held, Quantiles):
         return (",".join(f"{bin_}:{count}" for bin_, count in held.bins),)
+    if isinstance(held, Latest):
+        if held.at is None:
+            return ("",)
+        event_us, place = held.at
+        return (" ".join(map(str, (event_us, *place, json.dumps(held.value, ensure_ascii=False)))),)
     return ("".join(f"{value % FP_MODULUS:016x}" for value in held.hashes),)
 
 
@@ -259,6 +312,11 @@ def held_of(kind: StateKind, values: Sequence[Any]) -> Held:
     if kind == "quantiles":
         pairs = (pair.partition(":") for pair in text.split(",") if pair)
         return Quantiles(tuple((int(bin_), int(count)) for bin_, _, count in pairs))
+    if kind == "latest":
+        if not text:
+            return Latest()
+        event_us, seq, topic, partition, offset, value = text.split(" ", 5)  # no topic's name has a blank
+        return Latest((int(event_us), (int(seq), topic, int(partition), int(offset))), json.loads(value))
     found = (int(text[i : i + 16], 16) for i in range(0, len(text), 16))
     return Distinct(tuple(value - FP_MODULUS if value >> 63 else value for value in found))
 
@@ -275,13 +333,13 @@ def split(measures: Sequence[Measure], values: Sequence[Any]) -> Iterator[tuple[
 # ---- finished numbers, at the edge only ------------------------------------------------------------------------
 
 
-def finish(m: Held, stat: Stat, scale: int) -> int | float | None:
+def finish(m: Held, stat: Stat, scale: int) -> int | float | str | None:
     """Return one finished statistic in the measure's own unit, None when the events do not give one.
 
     `mean` and `stddev` (of a sample, n − 1) are exact fractions rounded once to the nearest double; `min`, `max` and
     `sum` are the scaled integers divided by 10^scale, likewise. A quantile is the middle of the bin that holds the
     value of rank ⌈p·n⌉: within `QUANTILE_BOUND` of that value. `distinct` is exact below `DISTINCT_K`, else rounded
-    from an estimate.
+    from an estimate. `latest` is a text where the measure is one.
 
     Examples
     --------
@@ -295,6 +353,8 @@ def finish(m: Held, stat: Stat, scale: int) -> int | float | None:
         return _quantile(m, QUANTILES[stat], scale)
     if isinstance(m, Distinct):
         return distinct(m)
+    if isinstance(m, Latest):
+        return float(Fraction(m.value, 10**scale)) if isinstance(m.value, int) else m.value
     if stat == "n":
         return m.n
     if stat == "stddev":

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from braid.aggregates import COUNTS, FIELDS
-from braid.declaration import AlertRule, Declaration, Field, Topic, ViewSpec, load
+from braid.declaration import AlertRule, Declaration, Field, Measure, Stat, Topic, ViewSpec, load
 
 FRAGMENT_TTL_S = 72 * 3600
 RECORD_TTL_S = 30 * 86400
@@ -205,8 +205,7 @@ def fragments(declaration: Declaration, view: ViewSpec) -> Table:
 def state_columns(view: ViewSpec) -> tuple[tuple[str, str], ...]:
     """Return the columns of a state as (name, CQL type): n, fp, then those of each measure."""
     kinds = (("n", "varint"), ("sum", "varint"), ("sumsq", "varint"), ("min", "bigint"), ("max", "bigint"))
-    texts = {kind: tuple((name, "text") for name in FIELDS[kind]) for kind in ("quantiles", "distinct")}
-    held = ((m, texts.get(m.kind, kinds)) for m in view.measures)
+    held = ((m, kinds if m.kind == "moments" else [(n, "text") for n in FIELDS[m.kind]]) for m in view.measures)
     return (("n", "varint"), ("fp", "varint"), *((f"{m.name}__{k}", kind) for m, of in held for k, kind in of))
 
 
@@ -238,7 +237,7 @@ def acknowledgements(declaration: Declaration) -> Table:
 
 def projection(declaration: Declaration, view: ViewSpec) -> Table:
     """Return the readable table of a view: finished numbers as of `seq`, newest window first."""
-    finished = ((name, "bigint" if stat in COUNTS else "double") for name, _, stat in view.finished)
+    finished = ((name, _finished(measure, stat)) for name, measure, stat in view.finished)
     columns = (
         *((c, "text") for c in view.by), ("window_start", "timestamp"), *finished,
         *((rule.name, "text") for rule in view.rules), ("n", "bigint"), ("seq", "bigint"),
@@ -247,6 +246,12 @@ def projection(declaration: Declaration, view: ViewSpec) -> Table:
         declaration.dataset, view.name, columns, view.by, ("window_start",), frozenset({"window_start"}),
         comment="finished numbers as of seq, for reading; never DELETE from it",
     )  # fmt: skip
+
+
+def _finished(measure: Measure, stat: Stat) -> str:
+    if measure.texts:
+        return "text"
+    return "bigint" if stat in COUNTS else "double"
 
 
 def alert_table(declaration: Declaration, rule: AlertRule) -> Table:

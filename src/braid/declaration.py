@@ -27,8 +27,8 @@ from braid.errors import DeclarationError
 from braid.expressions import ExpressionError, Known, Scalar
 
 Kind = Literal["string", "decimal", "integer", "time"]
-Stat = Literal["n", "sum", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "distinct"]
-StateKind = Literal["moments", "quantiles", "distinct"]
+Stat = Literal["n", "sum", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "distinct", "latest"]
+StateKind = Literal["moments", "quantiles", "distinct", "latest"]
 Layer = Literal["merged", "batch", "speed"]
 
 LIMIT = 3 * 10**9  # |x| of a scaled measure stays below this, so that x² fits 64 bits (design: state)
@@ -66,6 +66,7 @@ _RESERVED = frozenset(
         "baseline_mean",
         "baseline_stddev",
         "acknowledgement",
+        "rank",
     }
 )
 
@@ -149,6 +150,11 @@ class Measure:
     text: bool = False  # the column holds texts
 
     @property
+    def texts(self) -> bool:
+        """Whether what is finished from it is a text."""
+        return self.text and self.kind == "latest"
+
+    @property
     def id(self) -> str:
         """The name within the view's states."""
         return self.name if self.kind == "moments" else f"{self.name}__{self.kind}"
@@ -156,8 +162,8 @@ class Measure:
 
 def kind_of(stat: Stat) -> StateKind:
     """Return the state from which a statistic is finished."""
-    if stat == "distinct":
-        return "distinct"
+    if stat in {"distinct", "latest"}:
+        return stat
     return "quantiles" if stat in QUANTILES else "moments"
 
 
@@ -193,6 +199,18 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Top:
+    """How answers cut a view: of each window and `per`, the `k` rows with the greatest `of`.
+
+    The states of all keys are kept; the cut is made when everything is merged, so it is exact.
+    """
+
+    k: int
+    of: str
+    per: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSpec:
     """An aggregation: keys, a window in microseconds (0 = all time), measures."""
 
@@ -206,6 +224,7 @@ class ViewSpec:
     where: Scalar | None = None
     rules: tuple[Rule, ...] = ()
     publish: str | None = None  # the topic to which changed rows are sent
+    top: Top | None = None
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
@@ -401,6 +420,12 @@ class _Rule(_Strict):
     otherwise: Annotated[str, Bounded(min_length=1, max_length=48)]
 
 
+class _Top(_Strict):
+    k: Annotated[int, Bounded(ge=1, le=1000)]
+    of: Name
+    per: Names = ()
+
+
 class _View(_Strict):
     title: str = ""
     topics: Annotated[tuple[TopicName, ...], BeforeValidator(_tuple), Bounded(min_length=1)] | None = None
@@ -411,6 +436,7 @@ class _View(_Strict):
     rename: dict[Name, Name] = {}
     classify: dict[Name, _Rule] = {}
     publish: TopicName | None = None
+    top: _Top | None = None
 
 
 class _Alert(_Strict):
@@ -588,6 +614,9 @@ def _shown(value: object) -> str:
     return f"'{value}'" if isinstance(value, str | Decimal) else json.dumps(value, default=str)
 
 
+_WITHIN_VIEW: Mapping[str, type[BaseModel]] = {"measures": _Measure, "classify": _Rule, "top": _Top}
+
+
 def _keys_at(path: tuple[str, ...]) -> list[str]:
     models: dict[object, type[BaseModel]] = {
         0: _File,
@@ -603,8 +632,8 @@ def _keys_at(path: tuple[str, ...]) -> list[str]:
         path = path[2:]
         models[0] = _Topic
     model = models.get(path[0] if path else 0)
-    if path and path[0] == "views" and ("measures" in path or "classify" in path):
-        model = _Measure if "measures" in path else _Rule
+    if path and path[0] == "views":
+        model = next((m for key, m in _WITHIN_VIEW.items() if key in path[2:]), model)
     return list(model.model_fields) if model else []
 
 
@@ -764,7 +793,23 @@ class _Checked:
         rules = tuple(self._rule(path, view, word, rule) for word, rule in raw.classify.items())
         view = replace(view, rules=rules, publish=self._published(path, raw, declared))
         self._columns(path, view)
-        return view
+        return replace(view, top=self._top(path, view, raw))
+
+    def _top(self, path: tuple[str, ...], view: ViewSpec, raw: _View) -> Top | None:
+        if raw.top is None:
+            return None
+        numbers = _numbers(view)
+        if raw.top.of not in numbers:
+            raise self.reader.error((*path, "top", "of"), f"one of {', '.join(numbers)}", f"'{raw.top.of}'")
+        for i, key in enumerate(raw.top.per):
+            if key not in view.by or len(view.by) == len(raw.top.per):
+                raise self.reader.error(
+                    (*path, "top", "per", str(i)), f"some of {', '.join(view.by)}, not all", f"'{key}'"
+                )
+        if raw.publish is not None:
+            what = "no publish beside top: a row that leaves the list has not changed"
+            raise self.reader.error((*path, "publish"), what, f"'{raw.publish}'", "publish a view without top")
+        return Top(raw.top.k, raw.top.of, tuple(key for key in view.by if key in raw.top.per))
 
     def _published(self, path: tuple[str, ...], raw: _View, declared: Sequence[str]) -> str | None:
         """Return the topic of a view's rows: one of its own, or they would be counted, or told from no other's."""
@@ -775,7 +820,7 @@ class _Checked:
 
     def _rule(self, path: tuple[str, ...], view: ViewSpec, name: str, raw: _Rule) -> Rule:
         here = (*path, "classify", name)
-        finished = [column for column, _, _ in view.finished]
+        finished = _numbers(view)
         if raw.of not in finished:
             raise self.reader.error((*here, "of"), f"one of {', '.join(finished)}", f"'{raw.of}'")
         bounds_ = list(raw.below.values())
@@ -789,7 +834,8 @@ class _Checked:
         """Yield a measure of each kind of state that the statistics ask for."""
         here = (*path, "measures", name)
         found = held.get(raw.of)
-        if found is None or not (found.numeric or all(kind_of(stat) == "distinct" for stat in raw.stats)):
+        texts = {"distinct", "latest"} if found is not None and found.type == "string" else {"distinct"}
+        if found is None or not (found.numeric or all(stat in texts for stat in raw.stats)):
             raise self.reader.error((*here, "of"), "a decimal field", f"'{raw.of}'", "declare it under fields")
         for kind in dict.fromkeys(map(kind_of, raw.stats)):
             stats = tuple(stat for stat in raw.stats if kind_of(stat) == kind)
@@ -869,6 +915,11 @@ class _Checked:
                 taken.add(name)
 
 
+def _numbers(view: ViewSpec) -> list[str]:
+    """Return the finished columns that hold numbers."""
+    return [column for column, m, _ in view.finished if not m.texts]
+
+
 def _known_of(of: Field) -> Known:
     """Return what an expression may know of a column."""
     if of.type == "time":
@@ -917,7 +968,7 @@ def _hash(file: _File) -> str:
                 item.pop(words, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
     for item in decides["views"].values():
-        for later in ("topics", "where", "classify"):
+        for later in ("topics", "where", "classify", "top"):
             if not item[later]:
                 del item[later]
     for later in ("derived", "topics"):

@@ -41,6 +41,13 @@ class Column:
     exact: bool = True
 
 
+_SHOWN = {
+    "quantiles": "bin:count of",
+    "distinct": "kept hashes of",
+    "latest": "event time, place and value of the latest",
+}
+
+
 def columns(spec: ViewSpec) -> tuple[Column, ...]:
     """Return the columns of a view's table: window, keys, finished numbers, exact state.
 
@@ -49,12 +56,13 @@ def columns(spec: ViewSpec) -> tuple[Column, ...]:
     found = [Column("window_start_us", "bigint", "start of the window, microseconds since 1970 UTC; 0: all time")]
     found += [Column(name, "string", "key") for name in spec.by]
     for name, m, stat in spec.finished:
-        found.append(Column(name, "bigint" if stat in COUNTS else "double", f"{stat} of {m.of}", exact=False))
+        kind: Type = "string" if m.texts else "bigint" if stat in COUNTS else "double"
+        found.append(Column(name, kind, f"{stat} of {m.of}", exact=False))
     found += [Column(r.name, "string", f"word for {r.of}: {', '.join(r.words)}", exact=False) for r in spec.rules]
     found += [Column("n", "bigint", "events"), Column("fp", "decimal(38,0)", "sum of the ids' hashes modulo 2^64")]
     for m in spec.measures:
         if m.kind != "moments":
-            shown = {"quantiles": "bin:count of", "distinct": "kept hashes of"}[m.kind]
+            shown = _SHOWN[m.kind]
             found += [Column(f"{m.name}__{name}", "string", f"{shown} {m.of}") for name in FIELDS[m.kind]]
             continue
         at = f"{m.of}, at scale {m.scale}"

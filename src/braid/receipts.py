@@ -12,7 +12,8 @@ path of `braid verify`; the claim is then true or false, with nothing in between
 where the window's start is in microseconds since 1970 UTC (0 for all time), keys stand in the order of the view's `by`,
 `n` and `fp` count the events and sum their ids' 64-bit hashes modulo 2^64, and there is one list per measure in declared
 order: the events that held it, Σx, Σx², least and greatest x of the scaled integers x (the last two `null` without events);
-of quantiles one text, `bin:count` joined by commas, and of distinct values one text, the kept hashes as 16 hex digits each.
+of quantiles one text, `bin:count` joined by commas; of distinct values one text, the kept hashes as 16 hex digits each; of
+the latest value one text, `event_us seq topic partition offset value`, the value as JSON (a scaled integer, or a string).
 Lines are sorted by window, then by key, code point by code point. The digest is the sha256 of them all, in hex.
 
 **The token**: `braid1.<payload>.<check>`; payload is base64url, without padding, of the receipt as JSON with sorted keys

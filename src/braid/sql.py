@@ -242,10 +242,15 @@ def fold_cells(declaration: Declaration, view: ViewSpec, measure: Measure, sourc
     -------
     str
         SQL of: window_start_us, the `by` columns, and of quantiles bin, count (bigint); of distinct values hash (bigint),
-        for each key the `DISTINCT_K` smallest.
+        for each key the `DISTINCT_K` smallest; of the latest value event_us, seq, topic, partition, offset and value, one
+        row a key, for which `source` has seq, partition and offset, too.
     """
     x = f"f_{measure.of}"
     known = [f"{x} IS NOT NULL"]
+    if measure.kind == "latest":
+        newest = f"max(struct(event_us, seq, topic, `partition`, `offset`, {x} AS value)) AS newest"
+        rows = _grouped(declaration, view, source, [], [newest], known)
+        return _select(["window_start_us", *view.by, "newest.*"], rows)
     if measure.kind == "quantiles":
         m = f"abs({x})"
         e = f"greatest(length(bin({m})) - {BIN_BITS + 1}, 0)"

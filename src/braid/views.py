@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from braid import receipts, windows
-from braid.aggregates import State, lift_measures, merge_states, plain
+from braid.aggregates import Order, State, finish, lift_measures, merge_states, plain
 from braid.declaration import ViewSpec
 from braid.errors import CutPassedHead
 from braid.ledger import LedgerRow
@@ -43,20 +43,30 @@ class Fragment:
     state: State
 
 
-def fold(spec: ViewSpec, events: Iterable[Counted]) -> dict[tuple[int, Key], State]:
+def fold(
+    spec: ViewSpec, events: Iterable[Counted], places: Iterable[Order] | None = None
+) -> dict[tuple[int, Key], State]:
     """Return the view of some events, each counted: the reference that both engines must equal.
 
     Parameters
     ----------
     spec : ViewSpec, the keys, window and measures
     events : iterable of events of the view's topics, good and without copies, in any order
+    places : of each its place in ledger order; a view that keeps latest values needs it
+
+    Raises
+    ------
+    ValueError
+        The view keeps latest values, and there are no places, or not as many as events.
     """
     view: dict[tuple[int, Key], State] = {}
-    for event in events:
+    placed = zip(events, places, strict=True) if places is not None else ((event, None) for event in events)
+    for event, place in placed:
         if spec.where is not None and not spec.where.compute(event.values):
             continue
         key = tuple(str(event.values[column]) for column in spec.by)
-        state = lift_measures(event.id64, spec.measures, [event.values[m.of] for m in spec.measures])
+        at = None if place is None else (event.event_us, place)
+        state = lift_measures(event.id64, spec.measures, [event.values[m.of] for m in spec.measures], at)
         put(view, (windows.start_us(event.event_us, spec.window_us), key), state)
     return view
 
@@ -153,6 +163,38 @@ def answer(view: View, tail: Iterable[Fragment], cut: int, head: int) -> dict[tu
         if cut < fragment.seq <= head:
             put(result, (fragment.window_start_us, fragment.key), fragment.state)
     return result
+
+
+def best(spec: ViewSpec, shaped: ViewSpec, view: View) -> list[tuple[tuple[int, Key], int]]:
+    """Return the rows that answers show of a view that declares `top`, each with its rank from 1.
+
+    Of each window and each value of the columns `per`, the `k` rows with the greatest number, as it is answered; of equal
+    ones the lesser key comes first. Rows without a number have no rank. Ranked is what is merged, so the cut is exact.
+
+    Parameters
+    ----------
+    spec : as declared, with `top`
+    shaped : as its rows are answered, perhaps coarser
+    view : View of `shaped`, whole: every key that may be among the greatest
+
+    Returns
+    -------
+    list of (place, rank), by window, then the columns `per`, then rank
+    """
+    assert spec.top is not None  # noqa: S101 - the caller asked
+    of = spec.top.of
+    at, stat = next((i, s) for i, m in enumerate(spec.measures) for s in m.stats if spec.column(m, s) == of)
+    per = [shaped.by.index(column) for column in spec.top.per if column in shaped.by]
+    groups: dict[tuple[int, Key], list[tuple[float, Key]]] = {}
+    for (start, key), state in view.items():
+        number = finish(state.measures[at], stat, spec.measures[at].scale)
+        if isinstance(number, int | float):
+            groups.setdefault((start, tuple(key[i] for i in per)), []).append((-number, key))
+    return [
+        ((start, key), rank)
+        for (start, _), rows in sorted(groups.items(), key=lambda group: group[0])
+        for rank, (_, key) in enumerate(sorted(rows)[: spec.top.k], start=1)
+    ]
 
 
 def totals(view: View) -> tuple[int, int]:

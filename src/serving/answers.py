@@ -23,6 +23,8 @@ from braid.aggregates import (
     QUANTILE_BOUND,
     Distinct,
     Held,
+    Latest,
+    Moments,
     Quantiles,
     State,
     finished_of,
@@ -36,7 +38,7 @@ from braid.gaps import as_dicts
 from braid.instants import iso
 from braid.ledger import text_of
 from braid.receipts import Question, Receipt
-from braid.views import Key, View, coarsen, digest
+from braid.views import Key, View, best, coarsen, digest
 from braid.windows import ALL_US, start_us
 from serving import catalog, columns
 from serving.columns import Column
@@ -138,12 +140,8 @@ def of_view(
     """
     declaration, shaped = covered.snapshot.declaration, query.shaped(spec)
     batch, tail = _sides(covered.snapshot, spec, shaped, query, hurry)
-    places = sorted({*batch, *tail})
-    if newest_window:
-        places = sorted({key: (window_start_us, key) for window_start_us, key in places}.values(), key=lambda p: p[1])
+    places, ranks = _ordered(spec, shaped, batch, tail, newest_window, query.order, hurry)
     found = len(places)
-    if query.order == "desc":
-        places.reverse()
     page, following = _page(places, query)
     chosen = {place: _state(batch, tail, place) for place in page}
     claim = _receipt(covered, spec, query, newest_window, chosen)
@@ -152,11 +150,41 @@ def of_view(
     meta |= {"digest": claim.digest, "rows": claim.rows, "of_rows": found, "receipt": receipt} | _range(spec, query)
     if bounds := _bounds(shaped, chosen):
         meta["bounds"] = bounds
-    rows = [_row(shaped, place, state, query.state) for place, state in _unhurriedly(chosen.items(), hurry)]
+    rows = [
+        _row(shaped, place, state, query.state, ranks.get(place))
+        for place, state in _unhurriedly(chosen.items(), hurry)
+    ]
     if told is not None:
         explain = told(partial(_side, spec, shaped, query, hurry))
         rows = [row | {"explain": explain(place)} for row, place in zip(rows, chosen, strict=True)]
     return Answer(rows, meta, receipt, columns.of_view(declaration, shaped, state=query.state), following)
+
+
+def _ordered(
+    spec: ViewSpec,
+    shaped: ViewSpec,
+    batch: View,
+    tail: View,
+    newest_window: bool,
+    order: str,
+    hurry: Callable[[], None],
+) -> tuple[list[Place], Mapping[Place, int]]:
+    """Return the places of an answer in its order; of a view that declares `top` the greatest, and their ranks.
+
+    The newest window is each key's own, and that of a `top` list each list's.
+    """
+    places = sorted({*batch, *tail})
+    if spec.top is None:
+        if newest_window:
+            places = sorted({key: (start, key) for start, key in places}.values(), key=lambda p: p[1])
+        return places[::-1] if order == "desc" else places, {}
+    per = [shaped.by.index(column) for column in spec.top.per if column in shaped.by]
+    if newest_window:
+        newest = {tuple(key[i] for i in per): start for start, key in places}
+        places = [(start, key) for start, key in places if newest[tuple(key[i] for i in per)] == start]
+    ranks = dict(best(spec, shaped, {place: _state(batch, tail, place) for place in _unhurriedly(places, hurry)}))
+    # newest first turns the windows round, not the ranks
+    return sorted(ranks, key=lambda place: -place[0]) if order == "desc" else list(ranks), ranks
 
 
 def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool, chosen: View) -> Receipt:
@@ -179,9 +207,7 @@ def _bounds(spec: ViewSpec, chosen: View) -> dict[str, float]:
         full = any(
             len(held.hashes) >= DISTINCT_K for s in chosen.values() if isinstance(held := s.measures[i], Distinct)
         )
-        bound = {"moments": None, "quantiles": float(QUANTILE_BOUND), "distinct": DISTINCT_BOUND if full else 0.0}[
-            m.kind
-        ]
+        bound = {"quantiles": float(QUANTILE_BOUND), "distinct": DISTINCT_BOUND if full else 0.0}.get(m.kind)
         if bound is not None:
             found |= {spec.column(m, stat): bound for stat in m.stats}
     return found
@@ -246,12 +272,14 @@ def _state(batch: View, tail: View, place: Place) -> State:
     return merge_states(old, new)
 
 
-def _row(spec: ViewSpec, place: Place, state: State, exact: bool) -> Row:
+def _row(spec: ViewSpec, place: Place, state: State, exact: bool, rank: int | None) -> Row:
     window_start_us, key = place
     row: Row = {}
     if spec.window_us:
         row = {"window_start": iso(window_start_us), "window_end": iso(window_start_us + spec.window_us)}
     row |= zip(spec.by, key, strict=True)
+    if rank is not None:
+        row["rank"] = rank
     row |= finished_of(spec, state)
     row["n"] = state.n
     if exact:
@@ -262,8 +290,8 @@ def _row(spec: ViewSpec, place: Place, state: State, exact: bool) -> Row:
 
 def _exact(held: Held, scale: int) -> Row:
     """Return the integers themselves; those that may pass 2^53 as text, for JSON's readers hold doubles."""
-    if isinstance(held, Quantiles | Distinct):
-        name = "bins" if isinstance(held, Quantiles) else "hashes"
+    if not isinstance(held, Moments):
+        name = {Quantiles: "bins", Distinct: "hashes", Latest: "latest"}[type(held)]
         return {"scale": scale, name: plain(held)[0]}
     moments = held
     return {

@@ -24,12 +24,14 @@ _STATS: Mapping[str, str] = {
         for stat, percent in QUANTILES.items()
     },
     "distinct": f"how many distinct values: exact below {DISTINCT_K}, else an estimate within 10 %",
+    "latest": "value of the latest event that holds one",
 }
 
 
 _CELLS: Mapping[str, str] = {
     "bins": "bin:count of the values x, bins ascending",
     "hashes": "the smallest 64-bit hashes of the values, 16 hex digits each, ascending as signed integers",
+    "latest": "event time in microseconds, seq, topic, partition, offset and the value x (a text as JSON), or nothing",
 }
 
 
@@ -65,9 +67,14 @@ def of_view(declaration: Declaration, shaped: ViewSpec, *, state: bool = False) 
         Column(("window_end",), "instant", "the window's end, exclusive"),
     )
     finished = (_finished(name, m, stat, fields[m.of]) for name, m, stat in shaped.finished)
+    top = shaped.top
+    rank = (
+        () if top is None else (Column(("rank",), "count", f"place by {top.of}, the greatest first; {top.k} at most"),)
+    )
     return (
         *(window if shaped.window_us else ()),
         *(Column((c,), "text", fields[c].meaning, values=fields[c].values) for c in shaped.by),
+        *rank,
         *finished,
         *(Column((r.name,), "text", _rule(r), nullable=True, values=r.words) for r in shaped.rules),
         Column(("n",), "count", "events counted", "events"),
@@ -86,6 +93,8 @@ def _finished(name: str, measure: Measure, stat: str, of: Field) -> Column:
         return Column((name,), "count", f"{_STATS[stat]}: {what}", "events")
     if stat == "distinct":
         return Column((name,), "count", f"{_STATS[stat]}: {what}", "values")
+    if measure.texts:
+        return Column((name,), "text", f"{_STATS[stat]}: {what}", nullable=True)
     return Column((name,), "number", f"{_STATS[stat]} of {what}", of.unit, nullable=True)
 
 

@@ -18,7 +18,18 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from braid.aggregates import BIN_BITS, DISTINCT_K, NO_MOMENTS, NOTHING, Distinct, Held, Moments, Quantiles, State
+from braid.aggregates import (
+    BIN_BITS,
+    DISTINCT_K,
+    NO_MOMENTS,
+    NOTHING,
+    Distinct,
+    Held,
+    Latest,
+    Moments,
+    Quantiles,
+    State,
+)
 from braid.alerts import Alert, baseline_numbers, beyond, z_score
 from braid.declaration import AlertRule, Declaration, Measure, ViewSpec
 from braid.errors import RangeRefused
@@ -150,8 +161,13 @@ class Batch:
             keys.append(tuple(reversed(parts)))
         return codes.astype(np.int64), keys
 
-    def view(self, spec: ViewSpec, mask: Mask) -> dict[tuple[int, Key], State]:
-        """Return the states of one view over the masked rows, equal to `braid.views.fold` with `==`."""
+    def view(self, spec: ViewSpec, mask: Mask, seq: int) -> dict[tuple[int, Key], State]:
+        """Return the states of one view over the masked rows, equal to `braid.views.fold` with `==`.
+
+        Parameters
+        ----------
+        seq : of the micro-batch: the first part of a row's place in ledger order
+        """
         mask = self.chosen(spec, mask)
         if not mask.any():
             return {}
@@ -166,19 +182,23 @@ class Batch:
         first = _starts(placed)
         counts = np.diff(np.append(first, len(placed))).tolist()
         fps = np.add.reduceat(hashes, first, dtype=np.uint64).tolist()
-        measures = [self._held(m, mask, order, placed, len(groups)) for m in spec.measures]
+        rows = np.flatnonzero(mask)[order]
+        measures = [self._held(m, rows, placed, len(groups), seq) for m in spec.measures]
         result = {}
         for g, group in enumerate(groups.tolist()):
             window, key = divmod(group, len(keys))
             result[int(windows[window]), keys[key]] = State(counts[g], fps[g], tuple(m[g] for m in measures))
         return result
 
-    def _held(self, measure: Measure, mask: Mask, order: Ints, placed: Ints, groups: int) -> Sequence[Held]:
+    def _held(self, measure: Measure, rows: Ints, placed: Ints, groups: int, seq: int) -> Sequence[Held]:
+        """Return what is held of a measure by group; `rows` are sorted by their groups, `placed`, then by place."""
         if measure.kind == "moments":
-            return self._moments(measure.of, mask, order, placed, groups)
+            return self._moments(measure.of, rows, placed, groups)
+        if measure.kind == "latest":
+            return self._latest(measure, rows, placed, groups, seq)
         values, present = self._ints(f"{'h' if measure.kind == 'distinct' else 'f'}_{measure.of}")
-        held = present[mask][order]
-        x, where = values[mask][order][held], placed[held]
+        held = present[rows]
+        x, where = values[rows][held], placed[held]
         result = [NOTHING[measure.kind]] * groups
         if not len(x):
             return result
@@ -198,9 +218,27 @@ class Batch:
                 result[g] = Quantiles(tuple(zip(cells[low:high].tolist(), counts[low:high], strict=True)))
         return result
 
-    def _moments(self, field: str, mask: Mask, order: Ints, placed: Ints, groups: int) -> list[Moments]:
+    def _latest(self, measure: Measure, rows: Ints, placed: Ints, groups: int, seq: int) -> list[Held]:
+        column = self._column(f"f_{measure.of}")
+        held = np.asarray(pc.is_valid(column))[rows]
+        rows, placed = rows[held], placed[held]
+        result: list[Held] = [Latest()] * groups
+        if not len(rows):
+            return result
+        # rows stand in ledger order, so that of equal times the last row is the last event
+        sort = np.lexsort((rows, self._ints("event_us")[0][rows], placed))
+        rows, placed = rows[sort], placed[sort]
+        last = np.append(np.flatnonzero(placed[1:] != placed[:-1]), len(placed) - 1)
+        names = ["event_us", "topic", "partition", "offset", f"f_{measure.of}"]
+        found = self._table.select(names).take(pa.array(rows[last]))
+        columns = (found.column(name).to_pylist() for name in names)
+        for g, event_us, topic, partition, offset, value in zip(placed[last].tolist(), *columns, strict=True):
+            result[g] = Latest((event_us, (seq, topic, partition, offset)), value)
+        return result
+
+    def _moments(self, field: str, rows: Ints, placed: Ints, groups: int) -> list[Moments]:
         values, present = self._ints(f"f_{field}")
-        x, held = values[mask][order], present[mask][order]
+        x, held = values[rows], present[rows]
         result = [NO_MOMENTS] * groups
         if not held.any():
             return result

@@ -126,7 +126,7 @@ def compute(driver: Driver, batch: fold.Batch, offered: ledger.Range) -> Work:
     known = driver.seen.known(batch.distinct_ids()) if by_id else set()
     mask = batch.counted(known)
     good = int(mask.sum())
-    fragments = {v.name: batch.view(v, mask) for v in declaration.fragment_views}
+    fragments = {v.name: batch.view(v, mask, seq) for v in declaration.fragment_views}
     totals = {name: views.totals(view) for name, view in fragments.items()}
     alerts = [alert for rule in declaration.alerts for alert in batch.alerts(rule, seq, _history(driver, rule), mask)]
     bucket, held = ledger.next_bucket(head)

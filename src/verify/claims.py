@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any
 
 from braid import gaps, receipts, views
-from braid.declaration import QUANTILES, Declaration, Measure, Rule, ViewSpec
+from braid.declaration import Declaration, Measure, Rule, ViewSpec
 from braid.errors import BraidError, ReceiptRefused
 from braid.instants import iso
 from braid.ledger import LedgerRow, offsets_of
 from braid.receipts import Receipt
 from verify import kinds
 from verify.difference import smallest, where
-from verify.second_path import Plain, SecondPath, State, States, plain
+from verify.second_path import Place, Plain, SecondPath, State, States, plain
 from verify.world import Read, Say, World, ends, recounted
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -143,6 +143,7 @@ def _wrong(world: World, path: SecondPath, spec: ViewSpec, claim: Claim, found: 
         told = told or next(
             (t for place, row in given.items() if (t := _finished(shaped, place, found[place], row))), None
         )
+        told = told or _rank(spec, shaped, receipt, found, given)
         if told:
             return told
     digest = receipts.digest((start, key, n, fp, measures) for (start, key), (n, fp, measures) in found.items())
@@ -208,10 +209,8 @@ def _state(spec: ViewSpec, row: Mapping[str, Any]) -> State:
 
 
 def _plain(measure: Measure, found: Mapping[str, Any]) -> Plain:
-    if measure.kind == "quantiles":
-        return (found["bins"],)
-    if measure.kind == "distinct":
-        return (found["hashes"],)
+    if measure.kind != "moments":
+        return (found[{"quantiles": "bins", "distinct": "hashes", "latest": "latest"}[measure.kind]],)
     return found["n"], int(found["sum"]), int(found["sumsq"]), found["min"], found["max"]
 
 
@@ -219,12 +218,27 @@ def _finished(spec: ViewSpec, place: tuple[int, tuple[str, ...]], state: State, 
     """Return the first finished number of a row that is not what its state gives."""
     pairs: list[tuple[str, Any]] = [("n", state[0])]
     at = {m.id: state[2][i] for i, m in enumerate(spec.measures)}
-    pairs += [(name, finished(at[m.id], stat, m.scale)) for name, m, stat in spec.finished]
+    pairs += [(name, kinds.finished(at[m.id], stat, m.scale)) for name, m, stat in spec.finished]
     given = dict(pairs)
     pairs += [(rule.name, _word(rule, given[rule.of])) for rule in spec.rules]
     for name, mine in pairs:
         if name in row and row[name] != mine:
             return f"{spec.name} [{where(spec, place)}] {name}: recount {mine}, the answer {row[name]}"
+    return None
+
+
+def _rank(
+    spec: ViewSpec, shaped: ViewSpec, receipt: Receipt, found: States, given: Mapping[Place, Mapping[str, Any]]
+) -> str | None:
+    """Return the first row whose rank is not its place in its list; of a later page the list's beginning is not known."""
+    if spec.top is None or receipt.question.offset:
+        return None
+    ranks: Counter[tuple[Any, ...]] = Counter()
+    for place in found:  # in the order of the answer
+        group = (place[0], *(place[1][shaped.by.index(column)] for column in spec.top.per if column in shaped.by))
+        ranks[group] += 1
+        if given[place].get("rank", ranks[group]) != ranks[group]:
+            return f"{spec.name} [{where(spec, place)}] rank: recount {ranks[group]}, the answer {given[place]['rank']}"
     return None
 
 
@@ -236,26 +250,6 @@ def _word(rule: Rule, number: Any) -> str | None:
         if Fraction(number) < Fraction(bound):
             return word
     return rule.otherwise
-
-
-def finished(moments: Plain, stat: str, scale: int) -> Any:
-    """Return a finished number: exact until one last rounding to a double."""
-    if stat == "distinct":
-        return kinds.distinct(moments[0])
-    if stat in QUANTILES:
-        return kinds.quantile(moments[0], QUANTILES[stat], scale)
-    n, total, squares, low, high = moments
-    one = 10**scale
-    if stat == "n":
-        return n
-    if n == 0 or (stat == "stddev" and n < 2):
-        return None
-    if stat == "stddev":
-        exact = Context(prec=80)
-        variance = exact.divide(Decimal(n * squares - total * total), Decimal(n * (n - 1) * one * one))
-        return float(exact.sqrt(variance))
-    numerator = {"sum": total, "mean": total, "min": low, "max": high}[stat]
-    return float(Fraction(numerator or 0, one * (n if stat == "mean" else 1)))
 
 
 def shown(receipt: Receipt) -> str:

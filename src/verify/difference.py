@@ -9,7 +9,12 @@ from braid.declaration import ViewSpec
 from braid.instants import iso
 from verify.second_path import Place, State, States
 
-_FIELDS = {"moments": ("n", "sum", "sumsq", "min", "max"), "quantiles": ("bins",), "distinct": ("hashes",)}
+_FIELDS = {
+    "moments": ("n", "sum", "sumsq", "min", "max"),
+    "quantiles": ("bins",),
+    "distinct": ("hashes",),
+    "latest": ("latest",),
+}
 
 
 def smallest(view: ViewSpec, recount: States, other: States, name: str) -> str | None:

@@ -1,8 +1,14 @@
-"""Numbers finished from states that are no moments, by the second path: from the canonical texts of docs, sharing no code."""
+"""Numbers finished from states by the second path: from sums and the canonical texts of `braid.receipts`, sharing no code."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from decimal import Context, Decimal
 from fractions import Fraction
+from typing import Any
+
+from braid.declaration import QUANTILES
 
 _KEPT = 1024  # hashes of a full state of distinct values
 
@@ -38,3 +44,33 @@ def distinct(hashes: str) -> int:
     last = int(hashes[-16:], 16)
     signed = last - 2**64 if last >= 2**63 else last
     return round(Fraction((_KEPT - 1) * 2**64, signed + 2**63 + 1))
+
+
+def latest(event: str, scale: int) -> float | str | None:
+    """Return the value at the end of the text of the latest event, None of no event."""
+    if not event:
+        return None
+    value = json.loads(event.split(" ", 5)[5])
+    return value if isinstance(value, str) else float(Fraction(value, 10**scale))
+
+
+def finished(held: Sequence[Any], stat: str, scale: int) -> Any:
+    """Return a finished number: exact until one last rounding to a double."""
+    if stat == "distinct":
+        return distinct(held[0])
+    if stat in QUANTILES:
+        return quantile(held[0], QUANTILES[stat], scale)
+    if stat == "latest":
+        return latest(held[0], scale)
+    n, total, squares, low, high = held
+    one = 10**scale
+    if stat == "n":
+        return n
+    if n == 0 or (stat == "stddev" and n < 2):
+        return None
+    if stat == "stddev":
+        exact = Context(prec=80)
+        variance = exact.divide(Decimal(n * squares - total * total), Decimal(n * (n - 1) * one * one))
+        return float(exact.sqrt(variance))
+    numerator = {"sum": total, "mean": total, "min": low, "max": high}[stat]
+    return float(Fraction(numerator or 0, one * (n if stat == "mean" else 1)))

@@ -86,9 +86,15 @@ def fold(view: ViewSpec, first: str, after: int, through: int, where: Sequence[s
 
 
 def cells(view: ViewSpec, measure: Measure, first: str, after: int, through: int, where: Sequence[str] = ()) -> str:
-    """Return the query of one measure that is no moments: `first`, window start, keys, and bin, count or hash."""
+    """Return the query of one measure that is no moments: `first`, window start, keys, and what it holds.
+
+    Of quantiles bin and count, of distinct values a hash, of the latest the event with its place and value as one.
+    """
     x = column_of(measure.of)
     chosen = [*_chosen(view, after, through, where), f"{x} IS NOT NULL"]
+    if measure.kind == "latest":
+        event = ", ".join(f"'{name}': {name}" for name in ("event_us", "place", "seq", "topic", "part", "off"))
+        return _grouped(view, first, [], [f"max({{{event}, 'x': {x}}})"], chosen)
     if measure.kind == "distinct":
         return _grouped(view, first, [hash_of(measure.of)], [], chosen)
     octave = f"CASE WHEN abs({x}) < 128 THEN 0 ELSE length(bin(abs({x}))) - 7 END"

@@ -15,6 +15,7 @@ A place is unique, so whether an event counts does not depend on where an answer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,12 +28,12 @@ import pyarrow as pa
 
 from braid.declaration import Declaration, Field, Measure, Topic, ViewSpec
 from braid.receipts import Question
-from verify import derived, odd, xxh64
+from verify import derived, kinds, odd, xxh64
 from verify.positions import Ruler, Span, Zone
 from verify.reading import cells, chosen_of, column_of, fold, hash_of, key_of, literal, quoted, start_of, usual
 
 Place: TypeAlias = tuple[int, tuple[str, ...]]
-Plain: TypeAlias = tuple[Any, ...]  # n, Σx, Σx², least, greatest; or one text of bins, or of hashes
+Plain: TypeAlias = tuple[Any, ...]  # n, Σx, Σx², least, greatest; or one text of bins, of hashes, or of an event
 State: TypeAlias = tuple[int, int, tuple[Plain, ...]]
 States: TypeAlias = dict[Place, State]
 
@@ -76,7 +77,8 @@ class SecondPath:
         typed = ", ".join(f"{column_of(n)} {'VARCHAR' if f.type == 'string' else 'BIGINT'}" for n, f in fields.items())
         self._names = tuple(fields)
         self._database.execute(
-            "CREATE TABLE events (place BIGINT, seq BIGINT, topic VARCHAR, part INTEGER, event_us BIGINT, id64 BIGINT, "
+            "CREATE TABLE events (place BIGINT, seq BIGINT, topic VARCHAR, part INTEGER, off BIGINT, event_us BIGINT, "
+            "id64 BIGINT, "
             + ", ".join(
                 [
                     typed,
@@ -119,14 +121,14 @@ class SecondPath:
         )
         known = table["usual"].to_numpy(zero_copy_only=False) & (at >= 0)
         good = known & (np.nan_to_num(event) <= append_us + odd.PATIENCE_US)
-        found = pa.table({"place": at, "seq": seq, "part": partitions, "event_us": event, **columns}).filter(
-            pa.array(good)
-        )
+        placed = {"place": at, "seq": seq, "part": partitions, "off": offsets}
+        found = pa.table({**placed, "event_us": event, **columns}).filter(pa.array(good))
         others = np.flatnonzero(~known & (at >= 0))
         read = [odd.values(topic, table["raw"][int(i)].as_py(), int(append_us[i])) for i in others]
         more = [
             {column_of(name): values[name] for name in topic.fields}
-            | {"place": int(at[i]), "seq": int(seq[i]), "part": int(partitions[i]), "event_us": values["event_us"]}
+            | {name: int(column[i]) for name, column in placed.items()}
+            | {"event_us": values["event_us"]}
             for i, values in zip(others, read, strict=True)
             if values is not None
         ]
@@ -169,7 +171,7 @@ class SecondPath:
         held = [column_of(n) if n in topic.columns else "NULL" for n in self._names]
         held += [hash_of(n) if n in topic.columns else "NULL" for n in self._hashed]
         held += [chosen_of(v) if topic.name in v.topics else "false" for v in self._conditions]
-        selected = ", ".join(["place", "seq", literal(topic.name), "part", "event_us", "id64", *held])
+        selected = ", ".join(["place", "seq", literal(topic.name), "part", "off", "event_us", "id64", *held])
         self._database.execute(f"INSERT INTO events SELECT {selected} FROM found")
         self._database.unregister("found")
 
@@ -232,11 +234,7 @@ class SecondPath:
         where += [f"{grid} >= {asked.from_us}"] if asked.from_us is not None else []
         where += [f"{grid} < {asked.to_us}"] if asked.to_us is not None else []
         found = {place: state for _, place, state in self._folded(shaped, "0", after, through, where)}
-        places = sorted(found)
-        if asked.newest_window:
-            places = sorted({key: (start, key) for start, key in places}.values(), key=lambda place: place[1])
-        if asked.order == "desc":
-            places.reverse()
+        places = _listed(view, shaped, asked, found) if view.top else _all(asked, found)
         last = None if asked.limit is None else asked.offset + asked.limit
         return {place: found[place] for place in places[asked.offset : last]}
 
@@ -265,6 +263,8 @@ class SecondPath:
         keys = 2 + len(view.by)
         for row in self._database.execute(cells(view, measure, first, after, through, where)).fetchall():
             found.setdefault((row[0], (row[1], tuple(row[2:keys]))), []).append(row[keys:])
+        if measure.kind == "latest":
+            return {at: _event(rows[0][0]) for at, rows in found.items()}
         if measure.kind == "quantiles":
             return {at: ",".join(f"{bin_}:{n}" for bin_, n in sorted(rows)) for at, rows in found.items()}
         return {at: "".join(f"{h % 2**64:016x}" for (h,) in sorted(rows)[:1024]) for at, rows in found.items()}
@@ -278,6 +278,40 @@ class SecondPath:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _all(asked: Question, found: States) -> list[Place]:
+    """Return every place in the order that was asked for, or the newest of each key."""
+    places = sorted(found)
+    if asked.newest_window:
+        places = sorted({key: (start, key) for start, key in places}.values(), key=lambda place: place[1])
+    return places[::-1] if asked.order == "desc" else places
+
+
+def _listed(view: ViewSpec, shaped: ViewSpec, asked: Question, found: States) -> list[Place]:
+    """Return the places that a view's `top` leaves: one list a window and `per`, the greatest number first."""
+    assert view.top is not None  # noqa: S101 - the caller looked
+    index, scale, stat = next(
+        (i, m.scale, s) for i, m in enumerate(view.measures) for s in m.stats if view.column(m, s) == view.top.of
+    )
+    per = [i for i, column in enumerate(shaped.by) if column in view.top.per]
+    lists: dict[tuple[Any, ...], dict[int, list[Place]]] = {}
+    for place in sorted(found):
+        lists.setdefault(tuple(place[1][i] for i in per), {}).setdefault(place[0], []).append(place)
+    ranked: dict[tuple[int, tuple[Any, ...]], list[Place]] = {}
+    for group, windows in lists.items():
+        for start in [max(windows)] if asked.newest_window else windows:
+            numbers = {place: kinds.finished(found[place][2][index], stat, scale) for place in windows[start]}
+            known = [place for place in windows[start] if numbers[place] is not None]
+            ranked[start, group] = sorted(known, key=numbers.__getitem__, reverse=True)[: view.top.k]
+    sign = -1 if asked.order == "desc" else 1
+    return [p for at in sorted(ranked, key=lambda at: (sign * at[0], at[1])) for p in ranked[at]]
+
+
+def _event(newest: Mapping[str, Any]) -> str:
+    """Return the canonical text of a latest event."""
+    value = json.dumps(newest["x"], ensure_ascii=False)
+    return f"{newest['event_us']} {newest['seq']} {newest['topic']} {newest['part']} {newest['off']} {value}"
 
 
 def _moments(n: int, total: int | None, squares: int | None, low: int | None, high: int | None) -> Plain:
@@ -306,4 +340,8 @@ def _plain(held: Any) -> Plain:
         return (",".join(f"{bin_}:{n}" for bin_, n in held.bins),)
     if hasattr(held, "hashes"):
         return ("".join(f"{h % 2**64:016x}" for h in held.hashes),)
+    if hasattr(held, "value"):
+        event_us, place = held.at or (0, ())
+        words = [event_us, *place, json.dumps(held.value, ensure_ascii=False)]
+        return (" ".join(map(str, words)) if held.at else "",)
     return held.n, held.sum, held.sumsq, held.min, held.max

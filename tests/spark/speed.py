@@ -102,20 +102,21 @@ class Speed:
         end = {p: min(latest[p], head.end[p] + (some or 10**9)) for p in latest}
         wanted = Range(head.end, end)
         found = [(r, records.parse(self.declaration.topic(r.topic), r.value, r.append_us)) for r in self.held(wanted)]
-        good = [(r.topic, event) for r, event in found if isinstance(event, records.Event)]
+        good = [(r, event) for r, event in found if isinstance(event, records.Event)]
         fresh = []
-        for topic, event in good:
+        for record, event in good:
             identity = (event.id64, event.salted64)
             if self.declaration.dedupe == "none" or identity not in self.seen:
                 self.seen.add(identity)
-                fresh.append((topic, event))
-        states = {
-            v.name: views.fold(v, (event for topic, event in fresh if topic in v.topics))
-            for v in self.declaration.views
-        }
+                fresh.append((record, event))
+        seq = head.seq + 1
+        states = {}
+        for v in self.declaration.views:
+            mine = [(r, event) for r, event in fresh if r.topic in v.topics]
+            places = [(seq, r.topic, r.partition, r.offset) for r, _ in mine]
+            states[v.name] = views.fold(v, [event for _, event in mine], places)
         sums = {v.name: totals(states[v.name]) for v in self.declaration.fragment_views}
         attempt = chain.attempt_of(wanted, self.declaration.hash)
-        seq = head.seq + 1
         for v in self.declaration.fragment_views:
             self.fragments.write(v, 0, attempt, [Fragment(seq, w, k, s) for (w, k), s in states[v.name].items()])
         row = LedgerRow(

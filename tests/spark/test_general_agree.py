@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from pyspark.sql import SparkSession
 
 from batch_layer.run import run
 from braid import records, sql, views
-from braid.aggregates import DISTINCT_K, Distinct, Quantiles, distinct
+from braid.aggregates import DISTINCT_K, Distinct, Latest, Quantiles, State, distinct
 from braid.declaration import parse
 from braid.ledger import Range
+from braid.receipts import Question
 from speed_layer.fold import Batch
 from tests.spark.speed import NOW_US, Speed
 from tests.spark.test_batch import check_served, ports_of
@@ -79,6 +81,15 @@ views:
     by: [zone]
     window: 1 hour
     measures: {places: {of: place, stats: [distinct]}, zone: {of: zone, stats: [n, max]}}
+  newest:
+    topics: [rides.done]
+    by: [zone]
+    window: 1 day
+    measures:
+      tip:  {of: tip, stats: [latest, mean]}
+      fare: {of: fare, stats: [latest]}
+      cell: {of: cell, stats: [latest, distinct]}
+    top: {k: 3, of: tip_latest}
 alerts:
   slow: {of: duration_s, by: [zone], rule: sigma, beyond: 2, min_count: 5, show: [ride, cell]}
 """)
@@ -104,7 +115,9 @@ class Rides(Speed):
     def done(self) -> bytes:
         """Return one ride."""
         r = self.random
-        start = datetime(2026, 3, 7, tzinfo=UTC) + timedelta(microseconds=r.randrange(3 * 86_400 * 10**6))
+        # some at one instant: of those the last in the log is the latest
+        after = r.choice([0, 0, 86_400 * 10**6, *(r.randrange(3 * 86_400 * 10**6) for _ in range(6))])
+        start = datetime(2026, 3, 7, tzinfo=UTC) + timedelta(microseconds=after)
         stop = start + timedelta(
             microseconds=r.choice([0, 60_000_000, 7_200_000_000, r.randrange(-(10**9), 9 * 10**9)])
         )
@@ -153,12 +166,23 @@ def test_the_slim_rows_fold_to_the_reference(rides: Rides, spark: SparkSession) 
     truth = rides.truth[rides.ledger.head().seq]
     assert all(len(truth[v.name]) > 3 for v in RIDES.views)
     for spec in RIDES.fragment_views:
-        assert batch.view(spec, mask) == truth[spec.name]
+        held = batch.view(spec, mask, seq=9)
+        assert {place: of_one_seq(state) for place, state in held.items()} == {
+            place: of_one_seq(state) for place, state in truth[spec.name].items()
+        }
     # what is judged by alerts is of one topic, and known by every value that is shown
     rule = RIDES.alert("slow")
     history = {key: state.measures[0] for (_, key), state in truth["hourly"].items()}
     alerts = batch.alerts(rule, 9, history, mask)  # type: ignore[arg-type]
     assert alerts and all(a.topic == "rides.done" and set(a.values) == {"duration_s", "ride", "cell"} for a in alerts)
+
+
+def of_one_seq(state: State) -> State:
+    """Return a state whose latest values carry no seq: this test folds at once what the truth counted in three rows."""
+    held = [
+        replace(m, at=(m.at[0], (0, *m.at[1][1:]))) if isinstance(m, Latest) and m.at else m for m in state.measures
+    ]
+    return replace(state, measures=tuple(held))
 
 
 def test_a_batch_run_publishes_the_reference_and_its_audit_compares_every_state(
@@ -185,6 +209,17 @@ def test_the_second_path_finds_the_same(rides: Rides, tmp_path: Path) -> None:
         path.finish()
         for spec in RIDES.views:
             assert path.states(spec, 0, 3) == plain(rides.truth[3][spec.name])
+        listed = RIDES.view("newest")
+        for window_us in (None, 0):
+            shaped = replace(listed, window_us=listed.window_us if window_us is None else window_us)
+            truth = views.coarsen(rides.truth[3]["newest"], listed, shaped)
+            asked = Question("merged", (), None, None, False, "asc", None, window_us)
+            places = [place for place, _ in views.best(listed, shaped, truth)]
+            assert list(path.answered(listed, asked, 0, 3)) == places and len(places) >= 3
+            newest = path.answered(listed, replace(asked, newest_window=True), 0, 3)
+            assert list(newest) == [place for place in places if place[0] == max(places)[0]]
+            turned = path.answered(listed, replace(asked, order="desc", limit=4), 0, 3)
+            assert list(turned) == sorted(places, key=lambda place: -place[0])[:4]
 
 
 def test_zone_functions_are_alike_in_both_engines_from_1970_to_2199(spark: SparkSession) -> None:

@@ -21,7 +21,7 @@ from braid.adapters.memory import (
     MemoryLedger,
     audit_of,
 )
-from braid.aggregates import Moments, State
+from braid.aggregates import FIELDS, Held, Moments, Order, State, held_of
 from braid.alerts import Alert
 from braid.declaration import Declaration, ViewSpec, parse
 from braid.errors import StoreUnavailable
@@ -150,6 +150,11 @@ class Kept:
         return self._generations.view(current, view)
 
 
+def places_of(seq: int, count: int, start: int) -> list[Order]:
+    """Return the places of a micro-batch's events in ledger order, which stand one after the other."""
+    return [(seq, *PLACE, start + i) for i in range(count)]
+
+
 @dataclass
 class World:
     """One dataset on twins; `commit` is a micro-batch, `publish` a batch run, `step` one look of the follower."""
@@ -183,7 +188,8 @@ class World:
         """Commit a micro-batch of good events, whole, or with its ledger row changed."""
         head = self.kept.head()
         seq, end = head.seq + 1, head.end[PLACE] + len(events)
-        states = {view.name: fold(view, events) for view in self.declaration.fragment_views}
+        places = places_of(seq, len(events), head.end[PLACE])
+        states = {view.name: fold(view, events, places) for view in self.declaration.fragment_views}
         sums = {name: totals(view) for name, view in states.items()}
         row = LedgerRow(
             seq, "micro", seq * 7, "world", Range(dict(head.end), {PLACE: end}), good=len(events),
@@ -206,7 +212,12 @@ class World:
         """Return the view of the events of after < seq <= through, folded in one piece."""
         last = len(self.events) - 1 if through is None else through
         events = [e for seq in range(after + 1, last + 1) for e in self.events[seq]]
-        return fold(self.declaration.view(view), events)
+        places = [
+            place
+            for seq in range(after + 1, last + 1)
+            for place in places_of(seq, len(self.events[seq]), sum(map(len, self.events[:seq])))
+        ]
+        return fold(self.declaration.view(view), events, places)
 
     def publish(self, gen: int, cut_seq: int | None = None, *, tamper: bool = False) -> Current:
         """Publish a generation of everything through a seq."""
@@ -275,10 +286,13 @@ def states_of(answer: Any, declaration: Declaration, view: str) -> dict[Any, Any
     found = {}
     for row in answer["data"]:
         start = instant_us(row["window_start"]) if spec.window_us else 0
-        measures = []
+        measures: list[Held] = []
         for m in spec.measures:
-            s = row["state"]["measures"][m.name]
-            measures.append(Moments(s["n"], int(s["sum"]), int(s["sumsq"]), s["min"], s["max"]))
+            s = row["state"]["measures"][m.id]
+            if m.kind == "moments":
+                measures.append(Moments(s["n"], int(s["sum"]), int(s["sumsq"]), s["min"], s["max"]))
+            else:
+                measures.append(held_of(m.kind, [s[name] for name in FIELDS[m.kind]]))
         key = tuple(row[column] for column in spec.by)
         found[start, key] = State(row["state"]["n"], int(row["state"]["fp"]), tuple(measures))
     return found

@@ -92,7 +92,7 @@ REFUSED = [
     ("{of: fare, stats", "{of: city, stats", 16, "$.views.by_city.measures.fare.of",
      "a decimal field, got 'city'; declare it under fields"),
     ("stats: [mean]", "stats: [median]", 16, "$.views.by_city.measures.fare.stats[0]",
-     "'n', 'sum', 'mean', 'stddev', 'min', 'max', 'p50', 'p90', 'p95', 'p99' or 'distinct', got 'median'"),
+     "'n', 'sum', 'mean', 'stddev', 'min', 'max', 'p50', 'p90', 'p95', 'p99', 'distinct' or 'latest', got 'median'"),
     ("stats: [mean]", "stats: []", 16, "$.views.by_city.measures.fare.stats", "at least one item, got []"),
     ("stats: [mean]", "stat: [mean]", 16, "$.views.by_city.measures.fare.stats", "a value, got nothing; add the key 'stats'"),
     ("    window: all", "    window: all\n    rename: {fare_max: dearest}", 16, "$.views.by_city.rename.fare_max",

@@ -85,7 +85,7 @@ def test_every_view_of_a_batch_equals_the_reference_fold(table):
     mask = batch.counted(set())
     events = first_of_each_id(table)
     for spec in DECLARATION.views:
-        assert batch.view(spec, mask) == views.fold(spec, events)
+        assert batch.view(spec, mask, seq=1) == views.fold(spec, events)
     assert batch.fp(mask) == sum(e.id64 for e in events) % 2**64
     assert int(mask.sum()) == len(events) == len(batch.ids_of(mask))
     assert batch.absent == RANGE.size - table.num_rows
@@ -127,7 +127,7 @@ def test_sums_of_squares_at_the_edge_are_exact_beyond_64_bits():
         for i in range(20)
     ]  # fmt: skip
     batch = Batch(DECLARATION, pa.Table.from_pylist(rows, schema=SCHEMA), RANGE)
-    (state,) = batch.view(DECLARATION.views[0], batch.counted(set())).values()
+    (state,) = batch.view(DECLARATION.views[0], batch.counted(set()), seq=1).values()
     assert state.measures[0] == Moments(20, 20 * x, 20 * x * x, x, x)
     assert 20 * x * x > 2**63
 
