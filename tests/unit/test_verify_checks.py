@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from braid.aggregates import Moments, finish, lift, merge
 from braid.declaration import load_all
 from braid.ledger import LedgerRow, Range
-from verify.claims import finished
+from verify.kinds import finished
 from verify.dataset import _conserves, _tiles
 from verify.difference import smallest
 from verify.second_path import States
