@@ -83,5 +83,5 @@ def test_a_copy_counts_once_in_whatever_partition_it_is(names: list[int], seed: 
 def test_where_records_are_put_changes_no_state(seed: int) -> None:
     raws = [ride(i) for i in (*range(40), *range(0, 40, 3))]
     batches = [Batch(DECLARATION, *placed(raws, s)) for s in (seed, seed + 100)]
-    one, other = ([b.view(v, b.counted(set())) for v in DECLARATION.views] for b in batches)
+    one, other = ([b.view(v, b.counted(set()), seq=1) for v in DECLARATION.views] for b in batches)
     assert one == other
