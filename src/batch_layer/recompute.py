@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, TypeAlias
+from itertools import islice
+from typing import Any, Literal, TypeAlias
 
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -198,50 +199,56 @@ def _fold(spark: SparkSession, declaration: Declaration, spec: ViewSpec) -> dict
     """Return a view's states by seq; under 0 those of everything up to the served cut."""
     found: dict[int, dict[tuple[int, Key], State]] = {}
     keyed = replace(spec, by=(_SEQ, *spec.by))  # the fold of a view that has the seq as its first key
-    cells = {
-        m.id: _cells(spark, spec, m, sql.fold_cells(declaration, keyed, m, _COUNTED))
-        for m in spec.measures
-        if m.kind != "moments"
-    }
+    cells = _cells(spark, declaration, keyed, "quantiles") | _cells(spark, declaration, keyed, "distinct")
     table = spark.sql(sql.fold(declaration, keyed, _COUNTED)).toArrow()
     for seq, place, state in _states(spec, [column.to_pylist() for column in table.columns], cells):
         found.setdefault(seq, {})[place] = state
     return found
 
 
-def _cells(spark: SparkSession, spec: ViewSpec, measure: Measure, text: str) -> Cells:
-    """Return what is held of a measure that is no moments, by seq and place."""
-    gathered: dict[tuple[int, tuple[int, Key]], list[Any]] = {}
-    keys = 2 + len(spec.by)
-    for row in zip(*(column.to_pylist() for column in spark.sql(text).toArrow().columns), strict=True):
-        place = (row[1], (row[0], tuple(row[2:keys])))
-        gathered.setdefault(place, []).append(row[keys:])
-    return {place: _held(measure, cells) for place, cells in gathered.items()}
-
-
-def _held(measure: Measure, cells: Sequence[tuple[Any, ...]]) -> Held:
-    if measure.kind == "latest":
-        ((event_us, seq, topic, partition, offset, value),) = cells
-        return Latest((event_us, (seq, topic, partition, offset)), value)
-    if measure.kind == "distinct":
-        return Distinct(tuple(sorted(hash_ for (hash_,) in cells)))
-    return Quantiles(tuple(sorted((bin_, count) for bin_, count in cells)))
+def _cells(
+    spark: SparkSession, declaration: Declaration, keyed: ViewSpec, kind: Literal["quantiles", "distinct"]
+) -> dict[str, Cells]:
+    """Return what is held of the measures of a kind, by the measure's id, seq and place."""
+    measures = [m for m in keyed.measures if m.kind == kind]
+    if not measures:
+        return {}
+    gathered: dict[tuple[int, int, tuple[int, Key]], list[tuple[int, int]]] = {}
+    table = spark.sql(sql.fold_cells(declaration, keyed, measures, _COUNTED)).toArrow()
+    for start, seq, *key, measure, cell, count in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        gathered.setdefault((measure, seq, (start, tuple(key))), []).append((cell, count))
+    found: dict[str, dict[tuple[int, tuple[int, Key]], Held]] = {m.id: {} for m in measures}
+    for (measure, seq, place), cells in gathered.items():
+        cells.sort()
+        held = Quantiles(tuple(cells)) if kind == "quantiles" else Distinct(tuple(cell for cell, _ in cells))
+        found[measures[measure].id][seq, place] = held
+    return dict(found)
 
 
 def _states(
     spec: ViewSpec, columns_: Sequence[list[Any]], cells: Mapping[str, Cells]
 ) -> Iterator[tuple[int, tuple[int, Key], State]]:
-    moments = [m for m in spec.measures if m.kind == "moments"]
-    assert len(columns_) == 2 + len(spec.by) + 3 + 6 * len(moments)  # noqa: S101 - the columns of `sql.fold`
+    folded = [(m, 6 if m.kind == "moments" else 1) for m in spec.measures if m.id not in cells]
+    assert len(columns_) == 2 + len(spec.by) + 3 + sum(size for _, size in folded)  # noqa: S101 - the columns of `sql.fold`
     for window_start_us, seq, *rest in zip(*columns_, strict=True):
         key = tuple(rest[: len(spec.by)])
-        n, fp_hi, fp_lo, *numbers = rest[len(spec.by) :]
-        place = (window_start_us, key)
-        held = {m.id: _moments(numbers[6 * i : 6 * i + 6]) for i, m in enumerate(moments)}
+        n, fp_hi, fp_lo, *values = rest[len(spec.by) :]
+        place, left = (window_start_us, key), iter(values)
+        held = {
+            m.id: _moments(tuple(islice(left, size))) if m.kind == "moments" else _latest(next(left))
+            for m, size in folded
+        }
         measures = tuple(
             held[m.id] if m.id in held else cells[m.id].get((seq, place), NOTHING[m.kind]) for m in spec.measures
         )
         yield seq, place, State(n, _fp(fp_hi, fp_lo), measures)
+
+
+def _latest(event: Mapping[str, Any] | None) -> Latest:
+    if event is None:
+        return Latest()
+    place = (event["seq"], event["topic"], event["partition"], event["offset"])
+    return Latest((event["event_us"], place), event["value"])
 
 
 def _moments(columns_: Sequence[Any]) -> Moments:

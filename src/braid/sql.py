@@ -143,9 +143,7 @@ def slim(declaration: Declaration, source: str) -> str:
         held = topic.columns
         fields = [f"f_{name}" if name in held else f"{_null(declaration, name)} AS f_{name}" for name in names]
         hashes = [
-            f"CASE WHEN f_{name} IS NOT NULL THEN xxhash64(f_{name}) END AS h_{name}"
-            if name in held
-            else f"CAST(NULL AS BIGINT) AS h_{name}"
+            f"{_hash(f'f_{name}') if name in held else 'CAST(NULL AS BIGINT)'} AS h_{name}"
             for name in hashed(declaration)
         ]
         chosen = [
@@ -205,15 +203,18 @@ def fold(declaration: Declaration, view: ViewSpec, source: str) -> str:
     declaration, view
         The dataset and one of its views.
     source
-        A table or view of good rows: topic, event_us, id64 and `f_<name>`.
+        A table or view of good rows: topic, event_us, id64 and `f_<name>`; where latest values are kept also seq,
+        partition and offset.
 
     Returns
     -------
     str
         SQL of: window_start_us (0 for window all), the `by` columns, n, fp_hi, fp_lo (sums of the unsigned halves of
-        id64: fp = (fp_hi·2^32 + fp_lo) mod 2^64), and for every measure m: m_n, m_sum, m_sumsq_hi, m_sumsq_lo
+        id64: fp = (fp_hi·2^32 + fp_lo) mod 2^64), and for every measure m of moments: m_n, m_sum, m_sumsq_hi, m_sumsq_lo
         (sums of the halves of x²: Σx² = m_sumsq_hi·2^32 + m_sumsq_lo), m_min, m_max; bigint all. Sums of a measure
         without a value are 0, its min and max null. ANSI mode raises beyond 2^31 rows of a key instead of wrapping.
+        Of a latest value, in the view's order among the others, one struct: event_us, seq, topic, partition, offset, value;
+        null without one.
     """
     states = [
         "count(*) AS n",
@@ -221,9 +222,12 @@ def fold(declaration: Declaration, view: ViewSpec, source: str) -> str:
         "sum(id64 & 4294967295) AS fp_lo",
     ]
     for m in view.measures:
+        x = f"f_{m.of}"
+        if m.kind == "latest":
+            event = f"struct(event_us, seq, topic, `partition`, `offset`, {x} AS value)"
+            states.append(f"max(CASE WHEN {x} IS NOT NULL THEN {event} END) AS {m.id}")
         if m.kind != "moments":
             continue
-        x = f"f_{m.of}"
         states += [
             f"count({x}) AS {m.name}_n",
             f"coalesce(sum({x}), 0L) AS {m.name}_sum",
@@ -235,32 +239,46 @@ def fold(declaration: Declaration, view: ViewSpec, source: str) -> str:
     return _grouped(declaration, view, source, [], states)
 
 
-def fold_cells(declaration: Declaration, view: ViewSpec, measure: Measure, source: str) -> str:
-    """Return the SELECT of what is held of one measure that is no moments, a row a cell.
+def fold_cells(declaration: Declaration, view: ViewSpec, measures: Sequence[Measure], source: str) -> str:
+    """Return the SELECT of what is held of a view's quantiles, or of its distinct values: a row a cell, one pass for all.
+
+    Parameters
+    ----------
+    declaration, view, source
+        As for `fold`.
+    measures
+        Of one kind, one at least.
 
     Returns
     -------
     str
-        SQL of: window_start_us, the `by` columns, and of quantiles bin, count (bigint); of distinct values hash (bigint),
-        for each key the `DISTINCT_K` smallest; of the latest value event_us, seq, topic, partition, offset and value, one
-        row a key, for which `source` has seq, partition and offset, too.
+        SQL of: window_start_us, the `by` columns, measure (its index in `measures`), cell, count; bigint the last three. A
+        cell is a bin, or the hash of a value, of which each key has the `DISTINCT_K` smallest. Names with `__` are no
+        column's of a declaration.
     """
-    x = f"f_{measure.of}"
-    known = [f"{x} IS NOT NULL"]
-    if measure.kind == "latest":
-        newest = f"max(struct(event_us, seq, topic, `partition`, `offset`, {x} AS value)) AS newest"
-        rows = _grouped(declaration, view, source, [], [newest], known)
-        return _select(["window_start_us", *view.by, "newest.*"], rows)
-    if measure.kind == "quantiles":
-        m = f"abs({x})"
-        e = f"greatest(length(bin({m})) - {BIN_BITS + 1}, 0)"
-        cell = f"({e} * {1 << BIN_BITS}L + shiftright({m}, {e}))"
-        signed = f"CASE WHEN {x} < 0 THEN -{cell} ELSE {cell} END AS bin"
-        return _grouped(declaration, view, source, [signed], ["count(*) AS count"], known)
-    cells = _grouped(declaration, view, source, [f"xxhash64({x}) AS hash"], [], known)
-    keys = ", ".join(["window_start_us", *view.by])
-    ranked = f"SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY hash) AS place FROM ({cells})"
-    return f"SELECT {keys}, hash FROM ({ranked}) WHERE place <= {DISTINCT_K}"
+    distinct = measures[0].kind == "distinct"
+    cells = ", ".join(_hash(f"f_{m.of}") if distinct else _bin(f"f_{m.of}") for m in measures)
+    each = f"(SELECT * FROM {source} LATERAL VIEW posexplode(array({cells})) AS its__measure, its__cell)"
+    names = ["its__measure", "its__cell"]
+    found = _grouped(declaration, view, each, names, ["count(*) AS its__count"], ["its__cell IS NOT NULL"])
+    if not distinct:
+        return found
+    keys = ", ".join(["window_start_us", *view.by, "its__measure"])
+    ranked = f"SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY its__cell) AS its__place FROM ({found})"
+    return f"SELECT {keys}, its__cell, its__count FROM ({ranked}) WHERE its__place <= {DISTINCT_K}"
+
+
+def _hash(x: str) -> str:
+    """Return the hash of a value, null of none."""
+    return f"CASE WHEN {x} IS NOT NULL THEN xxhash64({x}) END"
+
+
+def _bin(x: str) -> str:
+    """Return `aggregates.bin_of` as SQL, null of no value."""
+    m = f"abs({x})"
+    e = f"greatest(length(bin({m})) - {BIN_BITS + 1}, 0)"
+    cell = f"({e} * {1 << BIN_BITS}L + shiftright({m}, {e}))"
+    return f"CASE WHEN {x} < 0 THEN -{cell} ELSE {cell} END"
 
 
 def _grouped(
