@@ -193,6 +193,20 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Map:
+    """A map of a view: the columns of a row that say where (degrees, WGS 84), in which colour, how much and how large.
+
+    `colour` is a declared word; the others are finished numbers, `value` and `size` may also be `n`.
+    """
+
+    lat: str
+    lon: str
+    colour: str
+    value: str
+    size: str = "n"
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSpec:
     """An aggregation: keys, a window in microseconds (0 = all time), measures."""
 
@@ -206,6 +220,7 @@ class ViewSpec:
     where: Scalar | None = None
     rules: tuple[Rule, ...] = ()
     publish: str | None = None  # the topic to which changed rows are sent
+    map: Map | None = None  # decides no number
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
@@ -401,6 +416,14 @@ class _Rule(_Strict):
     otherwise: Annotated[str, Bounded(min_length=1, max_length=48)]
 
 
+class _Map(_Strict):
+    lat: Name
+    lon: Name
+    colour: Name
+    value: Name
+    size: Name = "n"
+
+
 class _View(_Strict):
     title: str = ""
     topics: Annotated[tuple[TopicName, ...], BeforeValidator(_tuple), Bounded(min_length=1)] | None = None
@@ -411,6 +434,7 @@ class _View(_Strict):
     rename: dict[Name, Name] = {}
     classify: dict[Name, _Rule] = {}
     publish: TopicName | None = None
+    map: _Map | None = None
 
 
 class _Alert(_Strict):
@@ -605,6 +629,8 @@ def _keys_at(path: tuple[str, ...]) -> list[str]:
     model = models.get(path[0] if path else 0)
     if path and path[0] == "views" and ("measures" in path or "classify" in path):
         model = _Measure if "measures" in path else _Rule
+    if path and path[0] == "views" and path[2:3] == ("map",):
+        model = _Map
     return list(model.model_fields) if model else []
 
 
@@ -764,7 +790,26 @@ class _Checked:
         rules = tuple(self._rule(path, view, word, rule) for word, rule in raw.classify.items())
         view = replace(view, rules=rules, publish=self._published(path, raw, declared))
         self._columns(path, view)
-        return view
+        return view if raw.map is None else replace(view, map=self._map(path, view, raw.map))
+
+    def _map(self, path: tuple[str, ...], view: ViewSpec, raw: _Map) -> Map:
+        """Return a view's map, whose columns the finished rows have under these names."""
+        if not view.window_us:
+            raise self.reader.error((*path, "map"), "a view with windows, through which a map leads", "window: all")
+        numbers = [column for column, _, _ in view.finished]
+        words = [rule.name for rule in view.rules]
+        for key, known in (
+            ("lat", numbers),
+            ("lon", numbers),
+            ("colour", words),
+            ("value", [*numbers, "n"]),
+            ("size", [*numbers, "n"]),
+        ):
+            column = getattr(raw, key)
+            if column not in known:
+                expected = f"one of {', '.join(known)}" if known else "a word declared under classify"
+                raise self.reader.error((*path, "map", key), expected, f"'{column}'")
+        return Map(raw.lat, raw.lon, raw.colour, raw.value, raw.size)
 
     def _published(self, path: tuple[str, ...], raw: _View, declared: Sequence[str]) -> str | None:
         """Return the topic of a view's rows: one of its own, or they would be counted, or told from no other's."""
@@ -909,11 +954,11 @@ def _groups(decides: Mapping[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def _hash(file: _File) -> str:
-    """Return the sha256 of what decides numbers: not titles, units, paths or the schedule."""
+    """Return the sha256 of what decides numbers: not titles, units, maps, paths or the schedule."""
     decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch", "start"})
     for group in _groups(decides):
         for item in group.values():
-            for words in ("title", "unit", "meaning", "publish"):
+            for words in ("title", "unit", "meaning", "publish", "map"):
                 item.pop(words, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
     for item in decides["views"].values():
