@@ -6,6 +6,7 @@ export class Trouble extends Error {
   constructor(problem, retryAfter_s = 0) {
     super(problem.detail ?? problem.title ?? "no answer");
     this.next = problem.next;
+    this.status = problem.status;
     this.retryAfter_s = retryAfter_s;
   }
 }

@@ -2,9 +2,6 @@
 /* global Chart */
 const SERIES = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 
-/** Whether the chart library is in place. */
-export const available = () => typeof Chart !== "undefined";
-
 /** The colours of the moment, from the style sheet. */
 export function colors() {
   const style = getComputedStyle(document.documentElement);
@@ -23,7 +20,16 @@ export class Drawing {
     this.onkey = onkey;
   }
 
+  available() {
+    return typeof Chart !== "undefined";
+  }
+
+  label(text) {
+    this.canvas.ariaLabel = text;
+  }
+
   show(config) {
+    this.canvas.hidden = false;
     this.#interact(config);
     if (!this.chart) {
       this.chart = new Chart(this.canvas, config);

@@ -8,6 +8,7 @@ import { numberText, rateText, signedText, spanText, timeText, windowText } from
 import { apiUrl, isRange } from "../pure/url.js";
 import { ask } from "./ask.js";
 import { h, replaceIfOther, say, stamp } from "./dom.js";
+import { MapPanel } from "./map.js";
 import { Panel } from "./panel.js";
 import { spark, tile } from "./tiles.js";
 
@@ -21,7 +22,7 @@ export class DatasetPage {
     this.part = (selector) => this.root.querySelector(selector);
     this.part("h2").textContent = described.title;
     this.part(".about").textContent = described.description;
-    this.panels = panelsOf(described).map((spec) => new Panel(spec, this));
+    this.panels = panelsOf(described).map((spec) => (spec.kind === "map" ? new MapPanel(spec, this) : new Panel(spec, this)));
     this.part(".panels").append(...this.panels.map((p) => p.root));
     this.view = described.views.find((v) => v.window_s);
   }
@@ -34,6 +35,11 @@ export class DatasetPage {
 
   go(patch) {
     this.app.go(patch);
+  }
+
+  /** A panel has changed what it shows, in the state itself: the address says so, and nothing else is asked. */
+  note() {
+    this.app.note();
   }
 
   again() {

@@ -37,6 +37,10 @@ class App {
     this.#to(state);
   }
 
+  note() {
+    history.replaceState(null, "", format(this.state));
+  }
+
   #follow(event) {
     const link = event.target.closest?.("a[href^='/?'], a[href='/']");
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -6,7 +6,7 @@ import { csvOf } from "../pure/tables.js";
 import { elsewhere } from "../pure/url.js";
 import { acknowledgeButton } from "./acknowledge.js";
 import { Trouble, ask } from "./ask.js";
-import { Drawing, available, colors } from "./chart.js";
+import { Drawing, colors } from "./chart.js";
 import { fillTable, h, save, say, stamp } from "./dom.js";
 
 const TABLES_AT_ONCE = 300; // lines; all of them are in the CSV
@@ -25,11 +25,17 @@ export class Panel {
     this.root.setAttribute("aria-labelledby", title.id);
     this.part("details").open = spec.kind === "alerts"; // what is said of each is read, not only where it lies
     this.part(".scroll").ariaLabel = `${spec.title}: numbers`;
-    this.drawing = new Drawing(this.part("canvas"), {
+    this.drawing = this.drawingOf();
+    this.#buttons();
+  }
+
+  /** What draws: show(config), label(text), available(), picture(title, subtitle), destroy(). */
+  drawingOf() {
+    const { page, spec } = this;
+    return new Drawing(this.part("canvas"), {
       onrange: (min, max) => page.range(min, max),
       onkey: (row, more) => page.pick((spec.view ?? spec.rule).by, row, more),
     });
-    this.#buttons();
   }
 
   #buttons() {
@@ -50,12 +56,12 @@ export class Panel {
   async refresh() {
     const { state } = this.page;
     try {
-      const answers = await this.#ask(state);
+      const answers = await this.ask(state);
       if (state !== this.page.state) return; // somebody chose another view meanwhile: it is asked anew
       this.part(".stale").hidden = true;
       const signature = JSON.stringify([answers.map((a) => a.etag), state, document.documentElement.dataset.theme]);
       // a relative range moves by itself
-      if (signature !== this.signature || state.from?.startsWith("now-") || this.root.dataset.state !== "ready") this.#take(answers.map((a) => a.body));
+      if (signature !== this.signature || state.from?.startsWith("now-") || this.root.dataset.state !== "ready") this.take(answers.map((a) => a.body));
       this.signature = signature;
     } catch (trouble) {
       this.fail(trouble);
@@ -63,7 +69,8 @@ export class Panel {
     }
   }
 
-  async #ask(state) {
+  /** [{body, etag}], the rows first. */
+  async ask(state) {
     const urls = this.kind.urls(this.spec, state, this.page.described.views);
     for (let attempt = 0; ; attempt += 1) {
       const answers = await Promise.all(urls.map((url) => ask(url)));
@@ -73,7 +80,7 @@ export class Panel {
     }
   }
 
-  #take(answers) {
+  take(answers) {
     this.answers = answers;
     const rows = answers[0].data;
     this.root.dataset.state = rows.length ? "ready" : "empty";
@@ -99,7 +106,8 @@ export class Panel {
     if (!this.answers?.[0].data.length) return;
     const { spec, kind, answers } = this;
     const { state, described } = this.page;
-    if (spec.view ?? spec.rule) this.page.know(spec.view ?? spec.rule, answers[0].data);
+    // a map has colours of its own, and more keys than series
+    if (spec.kind !== "map") this.page.know(spec.view ?? spec.rule, answers[0].data);
     const asked = { state, views: described.views, theme: colors(), known: this.page.known(spec.view ?? spec.rule), now_ms: Date.now() };
     this.table = kind.table(spec, answers, asked);
     const shown = { ...this.table, rows: this.table.rows.slice(0, TABLES_AT_ONCE) };
@@ -107,7 +115,7 @@ export class Panel {
     this.#check(answers[0].meta.receipt);
     this.part("footer").textContent = kind.foot(spec, answers, asked).filter(Boolean).join(" · ");
     for (const button of this.part(".choices").children) button.ariaPressed = String(button.textContent === shownMeasure(spec.view, state));
-    this.part("canvas").ariaLabel = `${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`;
+    this.drawing.label(`${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`);
     this.#chart(() => kind.chart(spec, answers, asked));
   }
 
@@ -133,14 +141,13 @@ export class Panel {
   }
 
   #chart(config) {
-    if (!available()) {
+    if (!this.drawing.available()) {
       this.part(".figure").hidden = true;
       this.part(".png").hidden = true;
       this.part("details").open = true;
       say(this.part(".note"), "The chart library is not in place, so only the numbers are shown. Fetch it:", "braid up");
       return;
     }
-    this.part("canvas").hidden = false;
     this.drawing.show(config());
   }
 

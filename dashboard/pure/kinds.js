@@ -3,6 +3,7 @@ import { alertChart } from "./alerts.js";
 import { measureTitle, shownMeasure } from "./columns.js";
 import { compareChart, compareText, comparisons, historyOf } from "./compare.js";
 import { drawnKeys, newestOf } from "./keys.js";
+import { coveredText, legendOf, mapTable, marksOf, nowhereText, placed, reachOf, sizesOf } from "./map.js";
 import { seriesChart } from "./series.js";
 import { spreadChart } from "./spread.js";
 import { alertTable, compareTable, viewTable } from "./tables.js";
@@ -75,10 +76,19 @@ const alerts = {
   label: ({ rule }) => `alerts over time: how many standard deviations each event's ${rule.of} lay from the mean`,
 };
 
-export const KINDS = { series, spread, compare, alerts };
+// what a map asks depends on what it was answered: effects/map.js asks, its answers are the rows of a window and {windows, window_s, …}
+const map = {
+  chart: ({ view }, [rows, { most, extent }], { theme }) => ({ view, marks: marksOf(view, rows.data, most, theme), legend: legendOf(view, rows.data), sizes: sizesOf(view, most), reach: reachOf(view.map, [...(extent ?? []), ...rows.data]), theme }),
+  table: ({ view }, [rows, { window_s }]) => mapTable(view, window_s, rows.data),
+  caption: ({ view }) => `${view.title}, the window shown, the largest ${view.map.size} first`,
+  foot: ({ view }, [rows, { windows, extent }]) => [countText(placed(view.map, rows.data).there.length, "place"), nowhereText(view, rows.data), ...coveredText(view, windows, extent)],
+  label: ({ view }, [rows]) => `${countText(placed(view.map, rows.data).there.length, "place")}, coloured and shaped by ${view.map.colour}, as large as ${view.map.size}`,
+};
+
+export const KINDS = { series, spread, compare, alerts, map };
 
 /** The measures a panel lets one choose among; fewer than two: no choice. */
-export const measuresOf = (spec) => (spec.view ? spec.view.measures.map((m) => m.measure) : []);
+export const measuresOf = (spec) => (spec.view && spec.kind !== "map" ? spec.view.measures.map((m) => m.measure) : []);
 
 /** Why a panel is empty, and what fills it: {text, command?, clear?}; clear: the way out is to show everything. */
 export const emptyOf = (spec, described, counted, state) => {

@@ -5,6 +5,7 @@ import { historyOf } from "./compare.js";
 export const panelsOf = (described) => {
   const windowed = described.views.filter((v) => v.window_s);
   const spread = described.views.filter((v) => !v.window_s);
+  const maps = windowed.filter((v) => v.map).map((view) => ({ kind: "map", name: `${view.view}-map`, title: `${view.title}: map`, wide: true, view }));
   const series = windowed.map((view) => ({ kind: "series", name: view.view, title: view.title, wide: true, view }));
   const compare = windowed
     .map((view) => ({ view, history: historyOf(described.views, view, view.measures[0].measure) }))
@@ -14,5 +15,5 @@ export const panelsOf = (described) => {
   const alerts = described.alerts.map((rule) => ({ kind: "alerts", name: rule.alert, title: rule.title, wide: true, rule }));
   const halves = [...compare, ...spreads];
   if (halves.length % 2) halves.push({ ...halves.pop(), wide: true }); // nothing stands beside the last
-  return [...series, ...halves, ...alerts];
+  return [...maps, ...series, ...halves, ...alerts];
 };

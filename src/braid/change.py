@@ -306,7 +306,9 @@ def _changed(part: str, name: str, old: Mapping[str, Any], new: Mapping[str, Any
     paths = [
         path for path in dict.fromkeys((*old, *new)) if (path in old, old.get(path)) != (path in new, new.get(path))
     ]
-    decides = _decides(part, name) and any(path.rpartition(".")[2] not in _WORDS for path in paths)
+    # a view's map is looked at, as its title is
+    deciding = [p for p in paths if p.rpartition(".")[2] not in _WORDS and p.partition(".")[0] != "map"]
+    decides = _decides(part, name) and bool(deciding)
     return Difference(
         "changed", part, name, {p: old[p] for p in paths if p in old}, {p: new[p] for p in paths if p in new}, decides
     )

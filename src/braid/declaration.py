@@ -211,6 +211,20 @@ class Top:
 
 
 @dataclass(frozen=True, slots=True)
+class Map:
+    """A map of a view: the columns of a row that say where (degrees, WGS 84), in which colour, how much and how large.
+
+    `colour` is a declared word; the others are finished numbers, `value` and `size` may also be `n`.
+    """
+
+    lat: str
+    lon: str
+    colour: str
+    value: str
+    size: str = "n"
+
+
+@dataclass(frozen=True, slots=True)
 class ViewSpec:
     """An aggregation: keys, a window in microseconds (0 = all time), measures."""
 
@@ -225,6 +239,7 @@ class ViewSpec:
     rules: tuple[Rule, ...] = ()
     publish: str | None = None  # the topic to which changed rows are sent
     top: Top | None = None
+    map: Map | None = None  # decides no number
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
@@ -426,6 +441,14 @@ class _Top(_Strict):
     per: Names = ()
 
 
+class _Map(_Strict):
+    lat: Name
+    lon: Name
+    colour: Name
+    value: Name
+    size: Name = "n"
+
+
 class _View(_Strict):
     title: str = ""
     topics: Annotated[tuple[TopicName, ...], BeforeValidator(_tuple), Bounded(min_length=1)] | None = None
@@ -437,6 +460,7 @@ class _View(_Strict):
     classify: dict[Name, _Rule] = {}
     publish: TopicName | None = None
     top: _Top | None = None
+    map: _Map | None = None
 
 
 class _Alert(_Strict):
@@ -614,7 +638,7 @@ def _shown(value: object) -> str:
     return f"'{value}'" if isinstance(value, str | Decimal) else json.dumps(value, default=str)
 
 
-_WITHIN_VIEW: Mapping[str, type[BaseModel]] = {"measures": _Measure, "classify": _Rule, "top": _Top}
+_WITHIN_VIEW: Mapping[str, type[BaseModel]] = {"measures": _Measure, "classify": _Rule, "top": _Top, "map": _Map}
 
 
 def _keys_at(path: tuple[str, ...]) -> list[str]:
@@ -793,7 +817,7 @@ class _Checked:
         rules = tuple(self._rule(path, view, word, rule) for word, rule in raw.classify.items())
         view = replace(view, rules=rules, publish=self._published(path, raw, declared))
         self._columns(path, view)
-        return replace(view, top=self._top(path, view, raw))
+        return replace(view, top=self._top(path, view, raw), map=self._map(path, view, raw))
 
     def _top(self, path: tuple[str, ...], view: ViewSpec, raw: _View) -> Top | None:
         if raw.top is None:
@@ -810,6 +834,28 @@ class _Checked:
             what = "no publish beside top: a row that leaves the list has not changed"
             raise self.reader.error((*path, "publish"), what, f"'{raw.publish}'", "publish a view without top")
         return Top(raw.top.k, raw.top.of, tuple(key for key in view.by if key in raw.top.per))
+
+    def _map(self, path: tuple[str, ...], view: ViewSpec, raw: _View) -> Map | None:
+        """Return a view's map, whose columns the finished rows have under these names."""
+        declared = raw.map
+        if declared is None:
+            return None
+        if not view.window_us:
+            raise self.reader.error((*path, "map"), "a view with windows, through which a map leads", "window: all")
+        numbers = _numbers(view)
+        words = [rule.name for rule in view.rules]
+        for key, known in (
+            ("lat", numbers),
+            ("lon", numbers),
+            ("colour", words),
+            ("value", [*numbers, "n"]),
+            ("size", [*numbers, "n"]),
+        ):
+            column = getattr(declared, key)
+            if column not in known:
+                expected = f"one of {', '.join(known)}" if known else "a word declared under classify"
+                raise self.reader.error((*path, "map", key), expected, f"'{column}'")
+        return Map(declared.lat, declared.lon, declared.colour, declared.value, declared.size)
 
     def _published(self, path: tuple[str, ...], raw: _View, declared: Sequence[str]) -> str | None:
         """Return the topic of a view's rows: one of its own, or they would be counted, or told from no other's."""
@@ -960,11 +1006,11 @@ def _groups(decides: Mapping[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def _hash(file: _File) -> str:
-    """Return the sha256 of what decides numbers: not titles, units, paths or the schedule."""
+    """Return the sha256 of what decides numbers: not titles, units, maps, paths or the schedule."""
     decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch", "start"})
     for group in _groups(decides):
         for item in group.values():
-            for words in ("title", "unit", "meaning", "publish"):
+            for words in ("title", "unit", "meaning", "publish", "map"):
                 item.pop(words, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
     for item in decides["views"].values():

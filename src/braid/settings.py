@@ -43,7 +43,7 @@ KNOWN = (
 # Set by the supervisor in its children, so that a later `braid` recognises them; nobody configures it.
 MARK = "BRAID_PROGRAM"
 # Folder of each jar set below the cache; infrastructure/local/jars.sha256 lists what each must hold.
-JAR_SETS = {"kafka": "kafka-4.1.2", "cassandra": "cassandra-5.0.9", "spark": "spark-4.2.0", "web": "web-1"}
+JAR_SETS = {"kafka": "kafka-4.1.2", "cassandra": "cassandra-5.0.9", "spark": "spark-4.2.0", "web": "web-2"}
 
 Profile = Literal["small", "normal"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -60,6 +61,8 @@ def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]
         ],
         "columns": [{"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished],
         "publish": view.publish,
+        # which columns a map takes its places, colours and sizes from; None: no map
+        "map": asdict(view.map) if view.map else None,
         "words": [{"column": r.name, "of": r.of, "words": list(r.words)} for r in view.rules],
         "values": {c: list(fields[c].values or ()) for c in view.by if c in fields and fields[c].values},
     }

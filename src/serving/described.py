@@ -124,6 +124,17 @@ _VIEW: Mapping[str, Schema] = {
     "measures": _list({"measure": TEXT, "of": TEXT, "scale": COUNT, "unit": TEXT, "meaning": TEXT}),
     "columns": _list({"column": TEXT, "measure": TEXT, "stat": TEXT}, "finished columns of a row"),
     "publish": _of(TEXT, "the topic to which changed rows are sent; null: none", null=True),
+    "map": _object(
+        {
+            "lat": _of(TEXT, "the column of the latitude, degrees north"),
+            "lon": _of(TEXT, "the column of the longitude, degrees east"),
+            "colour": _of(TEXT, "the column of the word that a place is coloured by"),
+            "value": _of(TEXT, "the column of the number that is told of a place"),
+            "size": _of(TEXT, "the column of the number that a place is as large as"),
+        },
+        "of the rows of one window; null: none is declared",
+        null=True,
+    ),
     "words": _list({"column": TEXT, "of": TEXT, "words": _TEXTS}, "columns with a word for a finished number"),
     "values": _named(_TEXTS, "the values that a key column can have, where they are declared"),
 }

@@ -111,18 +111,25 @@ def worlds() -> tuple[World, World]:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Twin]:
-    """Serve the twins on a free port."""
+    """Serve land cover and the second dataset."""
     land, sky = worlds()
     service = service_of(land, sky)
     letters = (DeadLetterRow(*PLACE, 7, START_US, f"$.class_name: {HOSTILE}", HOSTILE.encode()),)
     service.operations["landcover"] = Watch("cassandra", lambda: Operations(letters, ()), 1.0, land.clock)
+    with served(folder, service) as url:
+        yield Twin(url, service, land, sky)
+
+
+@contextmanager
+def served(folder: Path, service: Service) -> Iterator[str]:
+    """Serve the twins of some datasets on a free port; yields its address."""
     service.step()
     settings = load(names(BRAID_HOME=str(folder), BRAID_PORTS="free"))
     server = make_server("127.0.0.1", 0, create_app(settings, service), threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Twin(f"http://127.0.0.1:{server.server_port}", service, land, sky)
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join(5)

@@ -129,15 +129,17 @@ def test_a_set_is_fetched_once_and_then_found(tmp_path: Path, monkeypatch: pytes
     assert any("kafka: 1 jars" in line for line in said)
 
 
-def test_the_webjars_give_one_file_each(tmp_path: Path):
-    for jar, inside in web.FILES.items():
+def test_the_webjars_give_their_files_and_the_licence_that_no_file_names(tmp_path: Path):
+    for jar, files in web.FILES.items():
         with zipfile.ZipFile(tmp_path / jar, "w") as archive:
-            archive.writestr(f"{web.INSIDE}/{inside}", f"// {jar}")
+            for inside in files:
+                archive.writestr(f"{web.INSIDE}/{inside}", f"// {jar}")
     assert not web.complete(tmp_path)
     web.extract(tmp_path)
     assert web.complete(tmp_path)
     assert (tmp_path / "files" / "chart.umd.min.js").read_text() == "// chart.js-4.5.1.jar"
     assert web.names()[:2] == ("chart.umd.min.js", "luxon.min.js")
+    assert web.names()[-3:] == ("leaflet.js", "leaflet.css", "leaflet-LICENSE.txt")
 
 
 @pytest.mark.parametrize(
