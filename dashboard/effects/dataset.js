@@ -1,5 +1,5 @@
 // One dataset: what its answers cover, its headline numbers, and its panels.
-import { mainColumn, measureTitle, shownMeasure, statOf } from "../pure/columns.js";
+import { drawable, mainColumn, measureTitle, shownMeasure, statOf } from "../pure/columns.js";
 import { VERDICTS, coverageText, gapLines, missingLines, verdictOf } from "../pure/cover.js";
 import { eventsPerWindow, headlines } from "../pure/headline.js";
 import { chosen, declaredKeys, drawnKeys, knownKeys, slotsOf, toggled } from "../pure/keys.js";
@@ -24,7 +24,7 @@ export class DatasetPage {
     this.part(".about").textContent = described.description;
     this.panels = panelsOf(described).map((spec) => (spec.kind === "map" ? new MapPanel(spec, this) : new Panel(spec, this)));
     this.part(".panels").append(...this.panels.map((p) => p.root));
-    this.view = described.views.find((v) => v.window_s);
+    this.view = described.views.find((v) => v.window_s && drawable(v));
   }
 
   // ---- what panels take ----

@@ -1,4 +1,5 @@
 // The first page: every dataset on a card, and whether it may be trusted.
+import { drawable } from "../pure/columns.js";
 import { VERDICTS, coverageText, verdictOf } from "../pure/cover.js";
 import { eventsPerWindow } from "../pure/headline.js";
 import { countText, numberText, rateText, spanText } from "../pure/text.js";
@@ -49,7 +50,7 @@ class Card {
     this.root.dataset.dataset = described.dataset;
     this.part("h3 a").textContent = described.title;
     this.part(".about").textContent = described.description;
-    this.view = described.views.find((v) => v.window_s);
+    this.view = described.views.find((v) => v.window_s && drawable(v));
   }
 
   async refresh(status) {

@@ -23,10 +23,16 @@ export class Panel {
     title.textContent = spec.title;
     title.id = `title-${spec.name}`;
     this.root.setAttribute("aria-labelledby", title.id);
-    this.part("details").open = spec.kind === "alerts"; // what is said of each is read, not only where it lies
+    this.part("details").open = spec.kind === "alerts" || !this.drawn; // what is said of each is read, not only where it lies
+    this.part(".figure").hidden = this.part(".png").hidden = !this.drawn;
     this.part(".scroll").ariaLabel = `${spec.title}: numbers`;
     this.drawing = this.drawingOf();
     this.#buttons();
+  }
+
+  /** Whether there is a picture; a list is nothing but its lines. */
+  get drawn() {
+    return this.spec.kind !== "list";
   }
 
   /** What draws: show(config), label(text), available(), picture(title, subtitle), destroy(). */
@@ -107,7 +113,7 @@ export class Panel {
     const { spec, kind, answers } = this;
     const { state, described } = this.page;
     // a map has colours of its own, and more keys than series
-    if (spec.kind !== "map") this.page.know(spec.view ?? spec.rule, answers[0].data);
+    if (this.drawn && spec.kind !== "map") this.page.know(spec.view ?? spec.rule, answers[0].data);
     const asked = { state, views: described.views, theme: colors(), known: this.page.known(spec.view ?? spec.rule), now_ms: Date.now() };
     this.table = kind.table(spec, answers, asked);
     const shown = { ...this.table, rows: this.table.rows.slice(0, TABLES_AT_ONCE) };
@@ -115,6 +121,7 @@ export class Panel {
     this.#check(answers[0].meta.receipt);
     this.part("footer").textContent = kind.foot(spec, answers, asked).filter(Boolean).join(" · ");
     for (const button of this.part(".choices").children) button.ariaPressed = String(button.textContent === shownMeasure(spec.view, state));
+    if (!this.drawn) return;
     this.drawing.label(`${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`);
     this.#chart(() => kind.chart(spec, answers, asked));
   }

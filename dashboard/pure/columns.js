@@ -3,6 +3,9 @@
 /** The column that holds a statistic of a measure, or undefined. */
 export const columnOf = (view, measure, stat) => view.columns.find((c) => c.measure === measure && c.stat === stat)?.column;
 
+/** Whether a chart can be drawn of a view: a list is read, and texts are. */
+export const drawable = (view) => !view.top && view.measures.length > 0;
+
 /** The column a chart of a measure draws: its mean, else the first it has. */
 export const mainColumn = (view, measure) => columnOf(view, measure, "mean") ?? view.columns.find((c) => c.measure === measure)?.column ?? "n";
 

@@ -76,6 +76,14 @@ const alerts = {
   label: ({ rule }) => `alerts over time: how many standard deviations each event's ${rule.of} lay from the mean`,
 };
 
+// lines to read: the rows of `top`, or of a view that holds nothing but texts
+const list = {
+  urls: ({ view }, state) => [apiUrl(view, state, view.window_s ? NEWEST : { limit: ROWS })],
+  table: ({ view }, [answer]) => viewTable(view, answer.data),
+  caption: ({ view }) => (view.top ? `the greatest ${view.top.of} first, ${view.top.k} at most${view.top.per.length ? ` per ${view.top.per.join(" and ")}` : ""}` : view.title),
+  foot: ({ view }, [answer]) => [rowsText(answer.meta), view.window_s ? "newest window first" : "all time"],
+};
+
 // what a map asks depends on what it was answered: effects/map.js asks, its answers are the rows of a window and {windows, window_s, …}
 const map = {
   chart: ({ view }, [rows, { most, extent }], { theme }) => ({ view, marks: marksOf(view, rows.data, most, theme), legend: legendOf(view, rows.data), sizes: sizesOf(view, most), reach: reachOf(view.map, [...(extent ?? []), ...rows.data]), theme }),
@@ -85,10 +93,10 @@ const map = {
   label: ({ view }, [rows]) => `${countText(placed(view.map, rows.data).there.length, "place")}, coloured and shaped by ${view.map.colour}, as large as ${view.map.size}`,
 };
 
-export const KINDS = { series, spread, compare, alerts, map };
+export const KINDS = { series, spread, compare, alerts, list, map };
 
 /** The measures a panel lets one choose among; fewer than two: no choice. */
-export const measuresOf = (spec) => (spec.view && spec.kind !== "map" ? spec.view.measures.map((m) => m.measure) : []);
+export const measuresOf = (spec) => (spec.view && !["map", "list"].includes(spec.kind) ? spec.view.measures.map((m) => m.measure) : []);
 
 /** Why a panel is empty, and what fills it: {text, command?, clear?}; clear: the way out is to show everything. */
 export const emptyOf = (spec, described, counted, state) => {

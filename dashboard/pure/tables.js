@@ -21,7 +21,9 @@ const number = (name, title, scale) => ({ name, title, kind: "number", scale });
 export const viewTable = (view, rows, tail) => {
   const columns = [
     ...(view.window_s ? [{ name: "window_start", title: "window (UTC)", kind: "window", window_s: view.window_s }] : []),
+    ...(view.top ? [number("rank", "rank", 0)] : []),
     ...texts(view.by),
+    ...texts((view.texts ?? []).map((c) => c.column)),
     ...view.columns.map((c) => number(c.column, c.column, scaleOf(view, c))),
     ...texts((view.words ?? []).map((c) => c.column)),
     number("n", "n", 0),

@@ -57,9 +57,14 @@ def _view(declaration: Declaration, view: ViewSpec, base: str) -> dict[str, Any]
                 "unit": fields[m.of].unit,
                 "meaning": fields[m.of].meaning,
             }
-            for m in {m.name: m for m in view.measures}.values()
+            for m in {m.name: m for m in view.measures if not m.texts}.values()
         ],
-        "columns": [{"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished],
+        "columns": [
+            {"column": name, "measure": m.name, "stat": stat} for name, m, stat in view.finished if not m.texts
+        ],
+        "texts": [{"column": name} for name, m, _ in view.finished if m.texts],
+        # how answers are cut, each row with its rank; None: every row is answered
+        "top": asdict(view.top) if view.top else None,
         "publish": view.publish,
         # which columns a map takes its places, colours and sizes from; None: no map
         "map": asdict(view.map) if view.map else None,

@@ -122,7 +122,17 @@ _VIEW: Mapping[str, Schema] = {
     "filters": _named(TEXT, "the parameter that chooses by each key column"),
     "window_s": _of(_NUMBER, "length of a window; null: all time", "s", null=True),
     "measures": _list({"measure": TEXT, "of": TEXT, "scale": COUNT, "unit": TEXT, "meaning": TEXT}),
-    "columns": _list({"column": TEXT, "measure": TEXT, "stat": TEXT}, "finished columns of a row"),
+    "columns": _list({"column": TEXT, "measure": TEXT, "stat": TEXT}, "finished columns of a row that are numbers"),
+    "texts": _list({"column": TEXT}, "finished columns of a row that are texts"),
+    "top": _object(
+        {
+            "k": _of(COUNT, "rows of a list at most", "rows"),
+            "of": _of(TEXT, "the column of the number, the greatest first"),
+            "per": _of(_TEXTS, "the key columns that each have a list of their own; none: one list a window"),
+        },
+        "the rows are lists; null: every row is answered",
+        null=True,
+    ),
     "publish": _of(TEXT, "the topic to which changed rows are sent; null: none", null=True),
     "map": _object(
         {

@@ -78,6 +78,30 @@ def test_words_of_a_dataset_stay_words(watched: Watched) -> None:
     assert watched.wrong == []
 
 
+def test_a_list_is_read_in_the_order_of_its_ranks_without_a_picture(watched: Watched, twin: Twin) -> None:
+    page = watched.open("/?dataset=sky")
+    rows = twin.sky.naive("hottest")
+    panel = page.locator('.panel[data-name="hottest"]')
+    assert (
+        panel.locator("canvas").is_hidden()
+        and panel.locator(".png").is_hidden()
+        and panel.locator("table").is_visible()
+    )
+    titles = panel.locator("thead th").all_inner_texts()
+    assert titles == ["rank", "order", "station", "last_said", "temperature", "n"]
+    shown = watched.shown("hottest")
+    assert [row[0] for row in shown] == [1, 2, 1, 2] and len(rows) == 6
+    # each list has the two stations whose newest temperature is the highest
+    for order in (HOSTILE, "plain"):
+        newest = {key[1]: state.measures[0].value for (_, key), state in rows.items() if key[0] == order}
+        best = sorted(newest, key=lambda station: -newest[station])[:2]
+        listed = [row for row in shown if row[1] == order]
+        assert [row[2] for row in listed] == best and {row[3] for row in listed} == {order}
+        assert [row[4] for row in listed] == [newest[station] / 10 for station in best]
+    assert panel.locator("caption").inner_text().startswith("the greatest temperature first, 2 at most per order")
+    assert watched.wrong == []
+
+
 def test_the_footer_says_where_the_data_come_from(watched: Watched) -> None:
     sources = watched.open("/").locator("#sources")
     assert "Statlog (Landsat Satellite)" in sources.inner_text()

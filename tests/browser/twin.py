@@ -45,6 +45,13 @@ views:
     by: [order, station]
     window: 1 minute
     measures: {temperature: {of: temperature, stats: [mean, min, max]}}
+  hottest:
+    title: Hottest stations
+    by: [order, station]
+    window: all
+    measures: {temperature: {of: temperature, stats: [latest]}, said: {of: order, stats: [latest]}}
+    rename: {temperature_latest: temperature, said_latest: last_said}
+    top: {k: 2, of: temperature, per: [order]}
 """
 
 
