@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from braid.aggregates import Moments, finish, lift, merge
 from braid.declaration import load_all
 from braid.ledger import LedgerRow, Range
-from verify.kinds import finished
 from verify.dataset import _conserves, _tiles
 from verify.difference import smallest
+from verify.kinds import finished
 from verify.second_path import States
 
 LANDCOVER = load_all(Path(__file__).parents[2] / "datasets")["landcover"]
