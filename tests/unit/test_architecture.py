@@ -44,6 +44,7 @@ HOMES = {
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/archived.py", "braid/adapters/files.py", "braid/adapters/hive.py",
+        "braid/adapters/hours.py", "braid/adapters/publication.py",
         "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),
