@@ -78,8 +78,8 @@ logs: $(STAMP) ## the log of a program: NAME=speed-landcover ARGS=-f; without NA
 generate-historical: $(STAMP) ## all sample rows of DATASET=landcover into Kafka, with times in the past; again: nothing is counted twice
 	$(BIN)/braid produce $(DATASET) --limit all --rate 3000 $(ARGS)
 
-run-producer: $(STAMP) ## events of DATASET as of now, RATE=100 a second, until Ctrl-C
-	$(BIN)/braid produce $(DATASET) --start now --loop --rate $(or $(RATE),100) $(ARGS)
+run-producer: $(STAMP) ## synthetic events of DATASET as of now, RATE=100 a second, until Ctrl-C
+	$(BIN)/braid produce $(DATASET) --synthetic --rate $(or $(RATE),100) $(ARGS)
 
 run-streaming: $(STAMP) ## the speed layer of DATASET in the foreground (`make up` runs it already)
 	$(BIN)/braid stream $(DATASET) $(ARGS)

@@ -21,23 +21,31 @@ What is like the real thing, and what it was measured on
     python data/build_reddit.py            writes the three files
     python data/build_reddit.py --check    compares them with what would be written, writes nothing
     python data/build_reddit.py --seed 7 --posts 50000 --comments 150000 --out DIR      another, larger history
+    python data/build_reddit.py --live --seed 7 --start 2026-03-08T00:00:00Z --every-us 10000      what comes after it,
+        without end, on stdout: a topic, a tab, a record as JSON. `braid produce` runs it so for `--synthetic`: the same
+        people go on in the same threads as the committed history. Record p is of the time START + p · EVERY.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import pinned
 
 SEED = 20260301
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS = 7
 DAY_S = 86400
@@ -63,6 +71,14 @@ SUBREDDITS = (0.7, 500.0)
 HOURS = (10, 8, 6, 5, 5, 5, 6, 7, 9, 10, 11, 12, 13, 13, 13, 14, 14, 15, 15, 15, 15, 14, 13, 12)
 RECENT = 30  # half of all comments go to a thread of the newest 30 posts and comments
 KARMA_EVERY = 8  # contributions of a user between two records of it
+
+# of what comes after the history: what people do, in its proportions (without the records of users, which follow)
+ACTS = (("post", 5000), ("comment", 15000), ("post again", 4094), ("comment again", 2452))
+GONE = {"post again": 134 / 4094, "comment again": 278 / 2452}  # of the edits, deletes
+ANEW = 300  # half of the edits are of the newest 300 posts or comments
+KEPT = 5000  # posts, and comments, that can still be answered or edited
+DRAWS = 100_000  # earlier draws that decide who acts and where; older ones are forgotten
+POSTS_TOPIC, COMMENTS_TOPIC, USERS_TOPIC = "reddit.posts", "reddit.comments", "reddit.users"
 
 _WORDS = """
     the a of to and is it that for on with this was my we not but so if all at one out up time what about just any like
@@ -187,6 +203,15 @@ class Forum:
         drawn = int(scale * (1.0 / (1.0 - self.chance()) - 1.0))
         return drawn if drawn < most else self.below(most)
 
+    def one_of(self, shares: Sequence[tuple[str, int]]) -> str:
+        """Return a name, each as likely as its share of the sum."""
+        at = self.below(sum(share for _, share in shares))
+        for name, share in shares:
+            at -= share
+            if at < 0:
+                return name
+        raise ValueError(shares)
+
     def text(self, fewest: int, most: int) -> str:
         """Return words; the first of the list come more often."""
         words = fewest + self.below(most - fewest + 1)
@@ -222,7 +247,7 @@ class Forum:
     def _note(self, number: int, account: Account, second: int) -> None:
         account.karma += account.acts + self.tail(2, 1000) if account.acts else 0
         account.newest = second
-        name = f"{WORDS[40 + number % 97]}_{WORDS[137 + number // 97 % 89]}_{number}"
+        name = f"{WORDS[40 + number % 97]}_{WORDS[137 + number // 97 % (len(WORDS) - 137)]}_{number}"
         columns = (f"t2_{base36(36**4 + number)}", name, account.karma, iso(account.created), iso(second))
         self.user_records.append(Record(second, str(columns[0]), columns))
 
@@ -296,6 +321,145 @@ def user_id(number: int) -> str:
     return f"t2_{base36(36**4 + number)}"
 
 
+# ---- what comes after the history -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Held:
+    """A post or comment as its newest record has it; `post` is the one it answers, of a post itself."""
+
+    topic: str
+    columns: dict[str, object]
+    post: Held | None = None
+    gone: bool = False
+
+
+class Live:
+    """The forum after its history: a record at a time, without end, in bounded memory but for who is known.
+
+    Parameters
+    ----------
+    forum : the history; what happens from now on is drawn from `seed`
+    start_us : when it goes on, microseconds since 1970: new ids begin with it, so that no two runs share one
+    """
+
+    def __init__(self, forum: Forum, seed: int, start_us: int) -> None:
+        self.forum = forum
+        self.posts = [Held(POSTS_TOPIC, columns) for columns in newest_of(POST_COLUMNS, forum.post_records())]
+        by_id = {held.columns["post_id"]: held for held in self.posts}
+        comments = newest_of(COMMENT_COLUMNS, forum.comment_records())
+        self.comments = [Held(COMMENTS_TOPIC, columns, by_id[columns["post_id"]]) for columns in comments]
+        # what the files hold is drawn; from here on the seed decides
+        chance = random.Random(f"{seed} {start_us}").random  # noqa: S311 - a test set, not a secret
+        forum.chance = forum.users.chance = forum.subreddits.chance = chance
+        for held in (*self.posts, *self.comments):
+            held.gone = held.columns["content"] == DELETED
+        self.recent = sorted([*self.posts, *self.comments], key=lambda held: str(held.columns["created_utc"]))
+        self._ids = (f"{base36(start_us)}{base36(seed % 1296).rjust(2, '0')}{base36(36**3 + n)}" for n in count())
+        self._due: deque[Callable[[str], Held]] = deque()
+
+    def records(self, start_us: int, every_us: int) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield (topic, record), for ever."""
+        for position in count():
+            if not self._due:
+                self._act()
+            now = start_us + position * every_us
+            held = self._due.popleft()(f"{EPOCH + timedelta(microseconds=now):%Y-%m-%dT%H:%M:%S.%fZ}")
+            yield held.topic, {name: value for name, value in held.columns.items() if value != ""}
+
+    def _act(self) -> None:
+        """Let somebody do something: one record, and before it one of who does it when that is due."""
+        act = self.forum.one_of(ACTS)
+        for processed in (self.forum.users, self.forum.subreddits):
+            if len(processed.draws) > DRAWS:
+                del processed.draws[: DRAWS // 2]
+        for held in (self.posts, self.comments, self.recent):
+            if len(held) > 2 * KEPT:
+                del held[:KEPT]
+        if act in GONE:
+            self._again(self.posts if act == "post again" else self.comments, GONE[act])
+        elif act == "post":
+            user, subreddit = self._user(), self.forum.subreddits.next()
+            self._due.append(lambda now: self._new(self.posts, POSTS_TOPIC, {
+                "post_id": f"t3_{next(self._ids)}", "user_id": user_id(user), "subreddit": f"{WORDS[40 + subreddit % 97]}_{subreddit}",
+                "title": self.forum.text(4, 9), "content": self.forum.text(5, 24) if self.forum.chance() < 0.7 else "",
+                "score": 1, "num_comments": 0, "created_utc": now, "timestamp": now,
+            }))  # fmt: skip
+        else:
+            user, post = self._user(), self._thread()
+            self._due.append(lambda now: self._new(self.comments, COMMENTS_TOPIC, {
+                "comment_id": f"t1_{next(self._ids)}", "post_id": post.columns["post_id"], "user_id": user_id(user),
+                "content": self.forum.text(3, 14), "score": 1, "created_utc": now, "timestamp": now,
+            }, post))  # fmt: skip
+
+    def _user(self) -> int:
+        """Return who acts; a record of them is due first when they are new, or have done much since the last."""
+        forum, before = self.forum, len(self.forum.user_records)
+        number = forum.user(END_S)
+        forum.accounts[number].newest = -1  # the history's clock stands still: its next record is never too early
+        for record in forum.user_records[before:]:
+            columns = dict(zip(USER_COLUMNS.split(","), record.columns, strict=True))
+            self._due.append(lambda now, columns=columns: Held(USERS_TOPIC, columns | {"timestamp": now}))
+        del forum.user_records[before:]
+        return number
+
+    def _thread(self) -> Held:
+        """Return the post that a comment answers: long threads grow longer."""
+        held = self.recent[-1 - self.forum.tail(RECENT, len(self.recent))]
+        return held.post or held
+
+    def _new(self, kept: list[Held], topic: str, columns: dict[str, object], post: Held | None = None) -> Held:
+        held = Held(topic, columns, post)
+        kept.append(held)
+        self.recent.append(held)
+        if post is not None:
+            post.columns["num_comments"] = int(str(post.columns["num_comments"])) + 1
+        return held
+
+    def _again(self, kept: list[Held], deleted: float) -> None:
+        """Let somebody's post or comment have another score, or be taken back."""
+        held = kept[-1 - self.forum.tail(ANEW, len(kept))]
+        if held.gone:
+            return self._act()  # nobody edits what was taken back
+
+        def again(now: str) -> Held:
+            held.gone = self.forum.chance() < deleted
+            held.columns["score"] = (
+                int(str(held.columns["score"])) + self.forum.tail(4, 5000) - (self.forum.chance() < 0.2)
+            )
+            held.columns["timestamp"] = now
+            if held.gone:
+                held.columns["content"] = DELETED
+            return held
+
+        self._due.append(again)
+        return None
+
+
+def newest_of(header: str, records: Iterator[Record]) -> list[dict[str, object]]:
+    """Return the newest record of each thing, by column, in the order in which things were written."""
+    found: dict[str, dict[str, object]] = {}
+    for record in records:
+        found[record.id] = dict(zip(header.split(","), record.columns, strict=True))
+    return list(found.values())
+
+
+def live(seed: int, start: str, every_us: int) -> int:
+    """Write what comes after the history, until nobody reads it any more; return the exit code."""
+    start_us = (datetime.fromisoformat(start) - EPOCH) // timedelta(microseconds=1)
+    forum = Live(Forum(SEED, POSTS, COMMENTS), seed, start_us)
+    try:
+        for topic, record in forum.records(start_us, every_us):
+            sys.stdout.write(f"{topic}\t{json.dumps(record, ensure_ascii=False)}\n")
+    except BrokenPipeError:
+        # the interpreter flushes stdout once more at exit; give it somewhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+# ---- the files ------------------------------------------------------------------------------------------------------
+
+
 def tables_of(seed: int, posts: int, comments: int) -> dict[str, str]:
     """Return {path below data/: text} of the three files, each in order of time."""
     forum = Forum(seed, posts, comments)
@@ -318,7 +482,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--comments", type=int, default=COMMENTS, help="comments, edits not counted (%(default)s)")
     parser.add_argument("--out", type=Path, help="write there, any history; default: data/reddit, the stated one")
     parser.add_argument("--check", action="store_true", help="compare with the files there, write nothing")
+    parser.add_argument("--live", action="store_true", help="write what comes after the history to stdout, without end")
+    parser.add_argument("--start", default=f"{START + timedelta(days=DAYS):%Y-%m-%dT%H:%M:%SZ}", help="its first time")
+    parser.add_argument("--every-us", type=int, default=10_000, help="between two records, microseconds (%(default)s)")
     options = parser.parse_args(argv)
+    if options.live:
+        return live(options.seed, options.start, options.every_us)
     tables = tables_of(options.seed, options.posts, options.comments)
     if options.out is None:
         return pinned.settle(tables, SHA256, check=options.check, script="build_reddit.py")

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from braid.declaration import Field, Topic, bounds
+from braid.declaration import Declaration, Field, Topic, bounds, parse
 
 APPEND_US = 1_795_169_000_000_000  # 2026-11-20T10:03:20Z
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -336,3 +336,63 @@ def records(topic: Topic) -> st.SearchStrategy[bytes]:
 def events(topic: Topic) -> st.SearchStrategy[bytes]:
     """Return a strategy of records that `topic` accepts (but for rounding over a bound and overlaps)."""
     return st.integers(0, 2**32).map(lambda n: good_record(topic, random.Random(n)))
+
+
+# ---- declarations ----------------------------------------------------------------------------------------------------
+
+_NAMES = [
+    "room",
+    "at",
+    "later",
+    "size",
+    "kind",
+    "note",
+    "floor",
+    "level",
+    "x",
+    "a_long_name_of_some_field_that_nearly_is_too_long",
+]
+_ZONES = ["UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Apia"]
+
+
+@st.composite
+def _fields(draw: st.DrawFn) -> dict[str, object]:
+    kind = draw(st.sampled_from(["string", "string", "integer", "decimal", "time"]))
+    found: dict[str, object] = {"type": kind, "optional": draw(st.booleans())}
+    if kind == "string":
+        found["max_length"] = draw(st.sampled_from([1, 2, 3, 7, 36, 64, 256, 4096]))
+        if draw(st.booleans()):
+            # some of them can never come: too long, blank, with a control character
+            found["values"] = draw(
+                st.lists(
+                    st.sampled_from(["é", "a", "b c", "日本", " ", "x" * 300, "a\tb", '"']), min_size=1, unique=True
+                )
+            )
+    if kind == "decimal":
+        found["scale"] = draw(st.integers(0, 9))
+    if kind in {"integer", "decimal"}:
+        some = st.integers(-(10**10), 10**10) if kind == "integer" else st.integers(-500, 500)
+        low, high = sorted((draw(some), draw(some)))
+        found |= {name: n for name, n in (("min", low), ("max", high)) if draw(st.booleans())}
+    return found
+
+
+@st.composite
+def declarations(draw: st.DrawFn, topics: int = 2) -> Declaration:
+    """Return a strategy of declarations of up to `topics` topics: any fields, ids and times, a view over what all have."""
+    held: dict[str, object] = {}
+    for number in range(draw(st.integers(1, topics))):
+        names = draw(st.lists(st.sampled_from(_NAMES), min_size=1, max_size=6, unique=True))
+        fields = {f"{name[:40]}_{number}": draw(_fields()) for name in names}
+        # what every topic has: a column for the view, which no topic can have otherwise
+        fields["who"] = {"type": "string", "max_length": 40}
+        times = [name for name, of in fields.items() if of["type"] == "time" and not of["optional"]]
+        sure = [name for name, of in fields.items() if not of.get("optional")]
+        when: object = "append"
+        if times and draw(st.booleans()):
+            when = {"field": draw(st.sampled_from(times)), "zone": draw(st.sampled_from(_ZONES))}
+        held[f"topic-{number}"] = {
+            "event_id": draw(st.lists(st.sampled_from(sure), min_size=1, max_size=3, unique=True)), "event_time": when, "fields": fields,
+        }  # fmt: skip
+    view = {"by": ["who"], "window": "all", "measures": {"who_else": {"of": "who", "stats": ["distinct"]}}}
+    return parse(json.dumps({"dataset": "drawn", "topics": held, "views": {"everybody": view}}))

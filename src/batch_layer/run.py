@@ -5,6 +5,7 @@ stops after any of them, which is a crash, and runs again.
 
     read ─► archive: parquet, before_manifest, before_rename, after_rename ─► views ─► audited
          ─► publish: written, partition_added (one a view), published, served, tidied
+         ─► of each published topic: messages_written, messages_noted, messages_moved (one a file), messages_finished, messages
 
 Nothing is believed because it is there: the cuts of the master continue one another and end where the ledger says,
 their files have the recorded sums, and what is published was compared with what the speed layer counted. A served
@@ -42,6 +43,7 @@ class Ports:
     ----------
     spark : starts Spark when it is first called: a run with nothing to do needs none
     read : returns the records of a range as a frame
+    messages : archives what came to the published topics since, step by step, given the declaration in force
     """
 
     log: Log
@@ -50,6 +52,7 @@ class Ports:
     master: Master
     spark: Callable[[], SparkSession]
     read: Read
+    messages: Callable[[Report, Declaration], Iterator[str]] = lambda *_: iter(())
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Report:
     note : a few words on the step just done
     archived, records : records added to the master by this run, and all it holds
     gen, cut_seq : the generation served at the end, and its cut
+    messages : how many were archived now, by published topic
     """
 
     dataset: str = ""
@@ -73,6 +77,7 @@ class Report:
     rows: dict[str, int] = field(default_factory=dict)
     audited: Audited = field(default_factory=Audited)
     repaired: list[str] = field(default_factory=list)
+    messages: dict[str, int] = field(default_factory=dict)
 
 
 def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]:
@@ -106,12 +111,14 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
     if damage is None:
         report.repaired = publish.repair(ports.stores, declaration, served)
     if not (new or force):
+        yield from ports.messages(report, declaration)
         report.note = "nothing new"
         yield "nothing new"
         return
     built = yield from _build(ports, report, declaration, cuts, head, served)
     current = yield from _publish(ports, report, declaration, built, served)
     report.published, report.gen, report.cut_seq = True, current.gen, current.cut_seq
+    yield from ports.messages(report, declaration)
 
 
 def _archive(

@@ -20,16 +20,18 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from batch_layer import schedule
+from batch_layer import publication, schedule
 from batch_layer.publish import Stores
 from batch_layer.run import Ports, Report, run
 from braid.adapters import cassandra, environment, failpoints, files, hive, kafka, lock
 from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.master import Master
+from braid.adapters.publication import Run as PublishedRun
 from braid.declaration import Declaration, duration_us, load_all
 from braid.definitions import in_force
 from braid.errors import AlreadyRunning, BraidError, StoreUnavailable, UnknownDataset
+from braid.ledger import Range
 from braid.settings import Settings
 
 _DECLARED = "declared"
@@ -142,9 +144,24 @@ def _run(settings: Settings, declared: Declaration, sessions: _Sessions, told: _
         ports = Ports(
             log, stores, held.fragments, master, sessions.get,
             lambda wanted: frames.static(sessions.get(), settings, wanted),
+            lambda report, in_force: _messages(settings, log, report, in_force, declared),
         )  # fmt: skip
         report = run(ports, force=force, said=told)
     return {name: value for name, value in asdict(report).items() if name != "note"}
+
+
+def _messages(settings: Settings, log: kafka.KafkaLog, report: Report, *texts: Declaration) -> Iterator[str]:
+    """Archive what came to the published topics since the newest run."""
+
+    def said(topic: str, run: PublishedRun) -> None:
+        report.messages[topic] = run.records
+        gone = f", offsets {dict(run.missing)} gone before they were archived" if run.missing else ""
+        report.note = f"{run.records:,} messages of {topic}{gone}"
+
+    def read(wanted: Range) -> Iterator[kafka.Seen]:
+        return (one for _, some in kafka.between(settings.kafka_bootstrap, wanted.start, wanted.end) for one in some)
+
+    return publication.steps(settings.warehouse_dir, texts[0].dataset, publication.topics(*texts), log, read, said)
 
 
 class _Sessions:
@@ -200,10 +217,11 @@ def _alone(path: Path, dataset: str) -> Iterator[None]:
 
 def _text(summary: dict[str, Any]) -> str:
     """Return what a run did, for people."""
+    messages = [f"  archive  {n:>12,} messages of {topic}" for topic, n in summary["messages"].items()]
     served = f"generation {summary['gen']}, every event up to ledger seq {summary['cut_seq']}"
     if not summary["published"]:
         mended = f"; Hive brought up to it: {', '.join(summary['repaired'])}" if summary["repaired"] else ""
-        return f"{summary['dataset']}: nothing new since {served}{mended}"
+        return "\n".join([f"{summary['dataset']}: nothing new since {served}{mended}", *messages])
     seconds = (summary["finished_us"] - summary["started_us"]) / 1e6
     lines = [f"{summary['dataset']}: {served}, published in {seconds:.1f} s"]
     lines.append(f"  master   {summary['records']:>12,} records, {summary['archived']:,} of them archived now")
@@ -211,7 +229,7 @@ def _text(summary: dict[str, Any]) -> str:
     audited = summary["audited"]
     lines.append(f"  audit    {audited['checked']:>12,} micro-batches equal in batch and speed, to the last bit")
     lines += [f"  unaudited seq {u['seq']} to {u['through']}: {u['reason']}" for u in audited["unaudited"]]
-    return "\n".join(lines)
+    return "\n".join([*lines, *messages])
 
 
 def _say(text: str) -> None:

@@ -28,7 +28,7 @@ What = Literal["added", "removed", "changed"]
 _NAMED = ("fields", "derived", "views", "alerts", "api")  # mappings by name: compared entry by entry
 _TOPIC = ("event_id", "event_time", "fields", "derived")
 # they decide no number: read from the file, whatever the ledger holds
-_WORDS = frozenset({"title", "description", "attribution", "unit", "meaning", "api", "batch", "start"})
+_WORDS = frozenset({"title", "description", "attribution", "unit", "meaning", "api", "batch", "start", "generator"})
 
 
 @dataclass(frozen=True, slots=True)

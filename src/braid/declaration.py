@@ -297,6 +297,7 @@ class Declaration:
     hash: str
     by_name: bool = False  # runs only where it was started by its name
     attribution: str = ""  # where the data come from and under which terms, for people; addresses become links
+    generator: str | None = None  # the script under data/ that makes synthetic records of it
 
     def topic(self, name: str) -> Topic:
         """Return the topic called `name`; KeyError when the dataset owns none such."""
@@ -493,6 +494,7 @@ class _File(_Strict):
     dedupe: Literal["by_id", "none"] = "by_id"
     batch: _Batch | None = None
     start: Literal["always", "by_name"] = "always"
+    generator: Annotated[str, Bounded(pattern=r"^data/([a-z0-9_]+/)*[a-z0-9_]+\.py$")] | None = None
     fields: dict[Name, _Field] = {}
     derived: dict[Name, _Derived] = {}
     views: Annotated[dict[Name, _View], Bounded(min_length=1)]
@@ -679,6 +681,7 @@ class _Checked:
             dataset=f.dataset, topics=topics, views=views, alerts=alerts, api=api, dedupe=f.dedupe,
             batch_every_us=f.batch.every if f.batch else None, title=f.title or f.dataset, description=f.description,
             text=text, hash=_hash(f), by_name=f.start == "by_name", attribution=f.attribution,
+            generator=f.generator,
         )  # fmt: skip
         self._tables(result)
         return result
@@ -1007,11 +1010,12 @@ def _groups(decides: Mapping[str, Any]) -> Iterator[dict[str, dict[str, Any]]]:
 
 def _hash(file: _File) -> str:
     """Return the sha256 of what decides numbers: not titles, units, maps, paths or the schedule."""
-    decides = file.model_dump(mode="json", exclude={"title", "description", "attribution", "api", "batch", "start"})
+    words = {"title", "description", "attribution", "api", "batch", "start", "generator"}
+    decides = file.model_dump(mode="json", exclude=words)
     for group in _groups(decides):
         for item in group.values():
-            for words in ("title", "unit", "meaning", "publish", "map"):
-                item.pop(words, None)
+            for word in ("title", "unit", "meaning", "publish", "map"):
+                item.pop(word, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
     for item in decides["views"].values():
         for later in ("topics", "where", "classify", "top"):

@@ -61,6 +61,21 @@ class Log(Protocol):
         ...
 
 
+class Message(Protocol):
+    """One record of a topic, whole."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def append_us(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
 class History(Protocol):
     """Good ids of ranges already committed, for catching up and rebuilding the seen ids."""
 

@@ -221,6 +221,15 @@ def _string(field: Field, value: str) -> str:
     return value
 
 
+def acceptable(field: Field, value: str) -> bool:
+    """Return whether a string field takes a text."""
+    try:
+        _string(field, value)
+    except (_Refused, UnicodeEncodeError):
+        return False
+    return True
+
+
 def _micros(field: Field, value: str, zone: str) -> int:
     """Return a time in microseconds UTC."""
     found = _TIME.fullmatch(value)

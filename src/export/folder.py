@@ -12,21 +12,20 @@ forward. Each file is renamed into its hour, the note last. Without the note the
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from braid.adapters import durable
+from braid.adapters import durable, noted
 from braid.adapters.durable import FileSum
 from braid.adapters.master import Cut
+from braid.adapters.noted import Noted
 from braid.errors import UsageError
 from braid.instants import iso
 
 FORMAT = 1
-_ABOUT, _NOTE = "export.json", "note.json"
+_ABOUT = "export.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kept = path / "_export"
-        self.stage = self.kept / "stage"
+        self._noted = Noted(path, self.kept, lambda note: _name(note["cut"]))
 
     def check(self, wanted: Wanted) -> None:
         """Check that the folder is free or holds this very export; nothing is written.
@@ -118,7 +117,7 @@ class Folder:
                 f"{path}: expected an export of the master's {cut.folder} with manifest {cut.digest[:12]}, got of "
                 f"{note.manifest[:12]}: another master's; choose another folder: --out"
             )
-        if all(_size(self.path / name) == held.bytes for name, held in note.files.items()):
+        if all(noted.size(self.path / name) == held.bytes for name, held in note.files.items()):
             return note
         path.unlink()  # first the note: it must never vouch for less than all
         durable.sync(self.kept)
@@ -128,60 +127,25 @@ class Folder:
 
     def recover(self) -> None:
         """Finish what a killed run had noted, and remove what it had not."""
-        if (self.stage / _NOTE).exists():
-            note = _note_of(self.stage / _NOTE)
-            if all(held.bytes in {_size(self.stage / n), _size(self.path / n)} for n, held in note.files.items()):
-                for _ in self._finish(note):
-                    pass
-                return
-        shutil.rmtree(self.stage, ignore_errors=True)
+        self._noted.recover()
 
     def begin(self) -> Path:
         """Return an empty stage."""
-        shutil.rmtree(self.stage, ignore_errors=True)
-        self.stage.mkdir(parents=True)
-        return self.stage
+        return self._noted.begin()
 
     def commit(self, note: Note) -> Iterator[str]:
         """Move the staged files of a cut into their places, yielding the name of each step when it is done."""
-        durable.sync_tree(self.stage)
-        yield "written"
-        aside = self.stage / (durable.STAGE + _NOTE)
-        aside.write_text(durable.json_text(asdict(note)), encoding="utf-8")
-        durable.sync(aside)
-        aside.rename(self.stage / _NOTE)
-        durable.sync(self.stage)
-        yield "noted"
-        yield from self._finish(note)
-
-    def _finish(self, note: Note) -> Iterator[str]:
-        folders = set()
-        for name in note.files:
-            target = self.path / name
-            if (self.stage / name).exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                (self.stage / name).replace(target)
-                folders |= {p for p in target.parents if p.is_relative_to(self.path)}
-                yield "moved"
-        for folder in folders:
-            durable.sync(folder)
-        os.replace(self.stage / _NOTE, self._note(note.cut))  # noqa: PTH105 - the name says that it replaces
-        durable.sync(self.kept)
-        shutil.rmtree(self.stage)
-        yield "finished"
+        return self._noted.commit(asdict(note))
 
     def _note(self, seq: int) -> Path:
-        return self.kept / f"cut-{seq:010}.json"
+        return self.kept / _name(seq)
+
+
+def _name(seq: int) -> str:
+    return f"cut-{seq:010}.json"
 
 
 def _note_of(path: Path) -> Note:
     plain = json.loads(path.read_text(encoding="utf-8"))
     files = {name: FileSum(**held) for name, held in plain.pop("files").items()}
     return Note(**plain, files=files)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from braid.adapters import durable
+from braid.adapters.hours import Hours
 from braid.adapters.master import TALLY, Cut, Master
 from braid.declaration import Declaration
 from braid.errors import MasterRefused
 from braid.instants import iso
 from export.columns import Column, check_names, columns
 from export.folder import Folder, Note, Wanted
-from export.hours import Hours
 from export.sinks import SINKS
 
 Declared = Callable[[str], Declaration]

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from braid.adapters.hours import Sink
 from export import avro, columns
 from export.columns import Column
-
-
-class Sink(Protocol):
-    """Takes rows of the master, at least one; what was written is a file only after `close`."""
-
-    def write(self, batch: Any) -> None:
-        """Write a RecordBatch of the master's columns."""
-        ...
-
-    def close(self) -> None:
-        """End the file."""
-        ...
 
 
 class ParquetSink:

@@ -9,7 +9,7 @@ word. `--help` says what the event times are and why a run can be repeated.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +20,14 @@ from braid.adapters import environment, failpoints
 from braid.adapters.kafka import PARTITIONS, EventProducer, KafkaLog
 from braid.errors import BraidError, StoreUnavailable
 from braid.instants import iso
+from producer.feeds import Feed, Rows, live
 from producer.interrupt import Interrupt, interrupts
 from producer.journal import Journal
-from producer.options import Options, duration_text, parse
+from producer.options import Options, parse
 from producer.pacing import Pace, SystemWatch
-from producer.plan import Plan, names_of, plan
+from producer.plan import names_of, plan
 from producer.publish import Outbox, Progress, Run
 from producer.report import Report, summary_text, write
-from producer.sources import Outgoing
 from producer.tables import Refusal
 
 DATASET = "landcover"
@@ -53,11 +53,13 @@ def main(argv: list[str] | None = None) -> int:
         bootstrap = options.bootstrap or settings.kafka_bootstrap
         failpoints.check(settings.failpoints, bootstrap.split(","))
         failpoints.arm(settings)
+        if options.synthetic or options.from_archive:
+            return Job(options, live(options, settings, SystemWatch().now_us()), bootstrap, report).run()
         for topic in names_of(options, settings):
             asked = replace(options, topic=topic)
             with Journal(settings.home / "producer", options.dataset, topic) as journal:
                 settled = plan(asked, settings, journal, SystemWatch().now_us())
-                status = Job(asked, settled, bootstrap, journal, report).run()
+                status = Job(asked, Rows(settled, journal), bootstrap, report).run()
             if status:
                 break
     except BraidError as error:
@@ -68,15 +70,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 class Job:
-    """One run, from a settled plan to the summary."""
+    """One run, from what it is to send to the summary."""
 
-    def __init__(self, options: Options, settled: Plan, bootstrap: str, journal: Journal, report: Report) -> None:
+    def __init__(self, options: Options, feed: Feed, bootstrap: str, report: Report) -> None:
         self.options = options
-        self.plan = settled
+        self.feed = feed
         self.bootstrap = bootstrap
-        self.journal = journal
         self.report = report
-        self.progress = Progress(position=settled.first)
+        self.progress = Progress(position=feed.first)
 
     def run(self) -> int:
         """Send, say so, and return the exit status.
@@ -86,10 +87,11 @@ class Job:
         StoreUnavailable
             Kafka is not reachable, or an event was not acknowledged; after the summary, where something was sent.
         """
-        for line in self.plan.data.ignored:
+        for line in self.feed.ignored:
             self.report.refuse(line)
         with KafkaLog(self.bootstrap) as log:
-            log.create(self.plan.topic, PARTITIONS)
+            for topic in self.feed.topics:
+                log.create(topic, PARTITIONS)
         failure = None
         with interrupts() as interrupt:
             try:
@@ -104,68 +106,60 @@ class Job:
         return interrupt.status or (0 if self.progress.sent == self.progress.acknowledged else 1)
 
     def _send(self, interrupt: Interrupt) -> None:
-        """Send until the events end or the run is told to; the journal is written whatever happens."""
+        """Send until the events end or the run is told to; how far it came is noted whatever happens."""
         watch = SystemWatch()
         sender = EventProducer(self.bootstrap)
         # before the first event: --resume after a death at any moment goes on with this run, not with the one before
-        self.journal.write(self.plan.entry(self.progress.position))
-        outbox = Outbox(sender, self.plan.topic, self.progress)
+        self.feed.note(self.progress.position)
+        outbox = Outbox(sender, self.feed.topics[0], self.progress, self.feed.remedy)
         run = Run(
             outbox,
-            pace=Pace(self.options.interval_ns, self.options.duration_us, watch),
+            pace=Pace(self._interval_ns(), self.options.duration_us, watch),
             watch=watch,
             progress=self.progress,
             stopping=interrupt.heard,
             tick=lambda: self._tick(len(outbox)),
         )
         try:
-            run.publish(self._halved(self.plan.events(self._refused)))
+            with closing(self.feed.events(self._refused)) as events:
+                run.publish(events)
             run.drain(INTERRUPTED_DRAIN_US if interrupt.heard() else DRAIN_US)
         finally:
             sender.close(0)
             run.note()
 
-    def _halved(self, events: Iterator[Outgoing]) -> Iterator[Outgoing]:
-        """Pass events on, with a failpoint where half of the rows are handed over."""
-        rows, half = len(self.plan.data.rows), (self.plan.end or len(self.plan.data.rows)) // 2
-        for event in events:
-            if event.position % rows == half:
-                failpoints.hit("producer.mid_file")
-            yield event
+    def _interval_ns(self) -> int:
+        """Return the time between two events; the archive without a rate has its own pace."""
+        return 0 if self.options.from_archive and not self.options.paced else self.options.interval_ns
 
     def _refused(self, refusal: Refusal) -> None:
         reasons = self.progress.refused
         reasons[refusal.reason] = reasons.get(refusal.reason, 0) + 1
-        self.report.refuse(refusal)
+        if self.feed.tells:
+            self.report.refuse(refusal)
 
     def _tick(self, unacknowledged: int) -> None:
-        self.journal.write(self.plan.entry(self.progress.position))
+        self.feed.note(self.progress.position)
         self.report.progress(self.progress, unacknowledged)
 
     def _summary(self, ended: str) -> dict[str, object]:
-        settled, progress = self.plan, self.progress
+        progress = self.progress
         return {
-            "dataset": settled.dataset,
-            "topic": settled.topic,
+            "dataset": self.feed.dataset,
+            "topic": ", ".join(self.feed.topics),
             "bootstrap": self.bootstrap,
-            "ended": "nothing left" if ended == "done" and settled.nothing_left else ended,
+            "ended": self.feed.ended(ended),
             "sent": progress.sent,
             "acknowledged": progress.acknowledged,
             "refused": sum(progress.refused.values()),
             "reasons": progress.refused,
-            "ignored": len(settled.data.ignored),
             "bytes": progress.bytes,
             "seconds": round(progress.seconds, 3),
             "rate_per_s": round(progress.rate, 1),
             "position": progress.position,
-            "rows": len(settled.data.rows),
             "first_time": None if progress.first_us is None else iso(progress.first_us),
             "last_time": None if progress.last_us is None else iso(progress.last_us),
-            "start": iso(settled.timeline.start_us),
-            "every": duration_text(settled.timeline.every_us),
-            "every_us": settled.timeline.every_us,
-            "journal": str(self.journal.path) if self.journal.held else None,
-        }
+        } | self.feed.facts()
 
 
 if __name__ == "__main__":

@@ -58,9 +58,18 @@ def topic_of(options: Options, settings: Settings) -> tuple[Topic, str]:
     ------
     UnknownDataset, DeclarationError
     """
-    topics = declared(settings.root / "datasets", options.dataset).topics
-    rules = next((t for t in topics if t.name == options.topic), topics[0])
-    return rules, options.topic or rules.name
+    return topics_of(options, declared(settings.root / "datasets", options.dataset))[0]
+
+
+def topics_of(options: Options, declaration: Declaration) -> list[tuple[Topic, str]]:
+    """Return the declared topics that a run is about, each with the name that it sends to.
+
+    All of them, or the one that --topic names; to another name the events of the first go.
+    """
+    topics = declaration.topics
+    if options.topic is None:
+        return [(topic, topic.name) for topic in topics]
+    return [(next((t for t in topics if t.name == options.topic), topics[0]), options.topic)]
 
 
 def folder_of(whole: Path, topic: Topic) -> Path:

@@ -15,7 +15,6 @@ from typing import Protocol
 from braid.adapters import failpoints
 from braid.errors import StoreUnavailable
 from producer.pacing import Pace, Watch
-from producer.sources import Outgoing
 
 MAX_UNACKNOWLEDGED = 20_000
 TICK_US = 1_000_000  # progress line and journal
@@ -33,10 +32,27 @@ class Delivery(Protocol):
     def exception(self) -> BaseException | None: ...
 
 
+class Sendable(Protocol):
+    """One event: its place in the run, its time, when it is due (microseconds), where it goes if not where the run does."""
+
+    @property
+    def position(self) -> int: ...
+    @property
+    def event_us(self) -> int: ...
+    @property
+    def due_us(self) -> int: ...
+    @property
+    def topic(self) -> str | None: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes: ...
+
+
 class Sender(Protocol):
     """The way into the log."""
 
-    def send(self, topic: str, key: bytes, value: bytes) -> Delivery:
+    def send(self, topic: str, key: bytes | None, value: bytes) -> Delivery:
         """Hand over one event, without waiting for the answer."""
         ...
 
@@ -63,26 +79,34 @@ class Progress:
 
 
 class Outbox:
-    """Events between sent and acknowledged, oldest first."""
+    """Events between sent and acknowledged, oldest first.
 
-    def __init__(self, sender: Sender, topic: str, progress: Progress) -> None:
+    Parameters
+    ----------
+    topic : where events go that name none
+    remedy : what to do when an event is not acknowledged
+    """
+
+    def __init__(self, sender: Sender, topic: str, progress: Progress, remedy: str = "go on with --resume") -> None:
         self._sender = sender
         self._topic = topic
         self._progress = progress
+        self._remedy = remedy
         self._waiting: deque[tuple[int, Delivery]] = deque()
 
     def __len__(self) -> int:
         """Return how many events are sent and not acknowledged."""
         return len(self._waiting)
 
-    def send(self, event: Outgoing) -> None:
+    def send(self, event: Sendable) -> None:
         """Hand over one event."""
         failpoints.hit("producer.before_send")
-        self._waiting.append((event.position, self._sender.send(self._topic, event.key, event.value)))
+        topic = event.topic or self._topic
+        self._waiting.append((event.position, self._sender.send(topic, event.key, event.value)))
         failpoints.hit("producer.sent")
         progress = self._progress
         progress.sent += 1
-        progress.bytes += len(event.key) + len(event.value)
+        progress.bytes += len(event.key or b"") + len(event.value)
         progress.last_us = event.event_us
         if progress.first_us is None:
             progress.first_us = event.event_us
@@ -101,7 +125,7 @@ class Outbox:
             if delivery.exception is not None:
                 raise StoreUnavailable(
                     f"{self._topic}: row {position + 1} was not acknowledged: {delivery.exception}; everything "
-                    "before it was; go on with --resume"
+                    f"before it was; {self._remedy}"
                 ) from delivery.exception
             waiting.popleft()
             progress.acknowledged += 1
@@ -137,7 +161,7 @@ class Run:
         self._tick = tick
         self._start_us = self._looked_us = self._ticked_us = self._moved_us = watch.elapsed_us()
 
-    def publish(self, events: Iterator[Outgoing]) -> bool:
+    def publish(self, events: Iterator[Sendable]) -> bool:
         """Send events, each at its turn, until they end, the duration is over or the run is told to stop.
 
         Returns
@@ -179,9 +203,9 @@ class Run:
                 return False
         return True
 
-    def _turn(self, event: Outgoing) -> bool:
+    def _turn(self, event: Sendable) -> bool:
         """Wait until it is the event's turn; return False when the run ends before."""
-        while not self._pace.turn(event.event_us):
+        while not self._pace.turn(event.due_us):
             self._look(event)
             if self._ended():
                 return False
@@ -190,7 +214,7 @@ class Run:
     def _ended(self) -> bool:
         return self._stopping() or self._pace.over()
 
-    def _look(self, waiting: Outgoing | None) -> None:
+    def _look(self, waiting: Sendable | None) -> None:
         before = self._progress.acknowledged
         self._outbox.settle()
         self._looked_us = now_us = self._watch.elapsed_us()
@@ -198,7 +222,7 @@ class Run:
             self._moved_us = now_us
         if now_us - self._ticked_us >= TICK_US:
             self._ticked_us = now_us
-            early = waiting is not None and waiting.event_us > self._watch.now_us()
-            self._progress.waits_until_us = waiting.event_us if waiting is not None and early else None
+            early = waiting is not None and waiting.due_us > self._watch.now_us()
+            self._progress.waits_until_us = waiting.due_us if waiting is not None and early else None
             self._progress.stalled = now_us - self._moved_us >= STALLED_US
             self.note()

@@ -84,7 +84,7 @@ def progress_text(progress: Progress, rate: float, unacknowledged: int) -> str:
     if progress.stalled and unacknowledged:
         text += f" · {unacknowledged:,} unanswered: is Kafka up?"
     if progress.waits_until_us is not None:
-        text += f" · the next row waits for its time, {iso(progress.waits_until_us)} (a shorter --every sends faster)"
+        text += f" · the next row waits for its time, {iso(progress.waits_until_us)} (a shorter --every or a --rate sends faster)"
     return text
 
 
@@ -94,7 +94,8 @@ def summary_text(summary: Mapping[str, object], as_json: bool) -> str:
     Parameters
     ----------
     summary : dataset, topic, bootstrap, sent, acknowledged, refused, reasons, ignored, seconds, rate_per_s, position,
-        rows, first_time, last_time, start, every, every_us, journal, ended
+        rows, first_time, last_time, start, every, every_us, journal, ended; without the journal a kind instead:
+        `synthetic` (seed, made_by) or `archive`
     """
     if as_json:
         return json.dumps(summary)
@@ -105,8 +106,14 @@ def summary_text(summary: Mapping[str, object], as_json: bool) -> str:
     ]
     if s["ignored"]:
         lines.append(f"{s['ignored']:,} lines of other files belong to no row")
+    times = f"event times {s['first_time']} to {s['last_time']}" if s["first_time"] else "no event times"
+    if s.get("kind") == "synthetic":
+        again = f"--start {s['start']} --every {s['every']} --seed {s['seed']}"
+        return "\n".join([*lines, f"{times}; made up by {s['made_by']}, and again the same by {again}"])
+    if s.get("kind") == "archive":
+        return "\n".join([*lines, f"{times}; copies of records of the archive: they count once, as before"])
     if s["first_time"]:
-        lines.append(f"event times {s['first_time']} to {s['last_time']} (--start {s['start']} --every {s['every']})")
+        lines.append(f"{times} (--start {s['start']} --every {s['every']})")
     journal = f"journal {s['journal']}" if s["journal"] else "no journal: another run keeps it"
     lines.append(f"{journal}: {s['position']:,} rows done, of {s['rows']:,} in a pass" + _hint(s))
     return "\n".join(lines)

@@ -55,6 +55,16 @@ class Outgoing(NamedTuple):
     template: Template
 
     @property
+    def topic(self) -> str | None:
+        """None: rows of files all go to the topic of the run."""
+        return None
+
+    @property
+    def due_us(self) -> int:
+        """Before when it is not sent: its own time."""
+        return self.event_us
+
+    @property
     def fields(self) -> dict[str, Value]:
         """The fields by name: decimals as Decimal at their scale, integers and times (microseconds) as int."""
         made = self.template.made
@@ -149,8 +159,8 @@ def template_of(topic: Topic, data: Joined, number: int, made: str | None, event
     parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us)
     if isinstance(parsed, DeadLetter):
         return _refusal(parsed.reason, row, data)
-    fields = {n: _value(f, parsed.values.get(n)) for n, f in topic.fields.items() if parsed.values.get(n) is not None}
-    texts = {n: b'"' + _TIME + b'"' if n == made else _json(topic.fields[n], value) for n, value in fields.items()}
+    fields = {n: value_of(f, parsed.values.get(n)) for n, f in topic.fields.items() if parsed.values.get(n) is not None}
+    texts = {n: b'"' + _TIME + b'"' if n == made else json_of(topic.fields[n], value) for n, value in fields.items()}
     value = b"{" + b",".join(orjson.dumps(name) + b":" + text for name, text in texts.items()) + b"}"
     key = b"[" + b",".join(texts[name] for name in topic.event_id) + b"]"
     if len(value) > MAX_BYTES:  # a number written out to its scale can be longer than it stood in the file
@@ -183,13 +193,15 @@ def _refusal(reason: str, row: Row, data: Joined) -> Refusal:
     return Refusal(file, row.lines[file], column, place[2] + shown)
 
 
-def _value(field: Field, parsed: str | int | None) -> Value:
+def value_of(field: Field, parsed: str | int | None) -> Value:
+    """Return a value as `braid.records.parse` read it as what it stands for: a scaled integer as its decimal."""
     if field.type == "decimal" and isinstance(parsed, int):
         return Decimal(parsed).scaleb(-field.scale)
     return parsed
 
 
-def _json(field: Field, value: Value) -> bytes:
+def json_of(field: Field, value: Value) -> bytes:
+    """Return a value as JSON: a decimal with all its digits, a time (microseconds) as text."""
     if field.type == "time" and isinstance(value, int):
         return orjson.dumps(iso(value))
     if isinstance(value, Decimal):

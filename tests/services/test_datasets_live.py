@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pytest
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
@@ -136,23 +137,30 @@ def test_a_view_reads_the_topics_that_it_names(live):
     assert sum(row["n"] for row in live.view("subreddit_activity", FORUM)["data"]) == 1500
 
 
-def newest(live, topic: str) -> dict[str, dict | None]:
-    """Return the last message of each key of a topic, as a reader comes by them."""
+def records_of(live, topic: str) -> list:
+    """Return every record of a topic as a reader comes by them."""
     consumer = KafkaConsumer(
         bootstrap_servers=live.settings.kafka_bootstrap, isolation_level="read_committed", enable_auto_commit=False
     )
     places = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
     consumer.assign(places)
     consumer.seek_to_beginning(*places)
-    ends, found = consumer.end_offsets(places), {}
+    ends, found = consumer.end_offsets(places), []
     while any(consumer.position(p) < ends[p] for p in places):
         for batch in consumer.poll(1000).values():
-            for record in batch:
-                message = json.loads(record.value)
-                before = found.get(record.key)
-                assert before is None or before["seq"] <= message["seq"]
-                found[record.key] = message
+            found += batch
     consumer.close()
+    return found
+
+
+def newest(live, topic: str) -> dict[str, dict | None]:
+    """Return the last message of each key of a topic."""
+    found = {}
+    for record in records_of(live, topic):
+        message = json.loads(record.value)
+        before = found.get(record.key)
+        assert before is None or before["seq"] <= message["seq"]
+        found[record.key] = message
     return found
 
 
@@ -182,6 +190,19 @@ def test_the_last_message_of_each_key_is_the_answer_whatever_dies_before_it_is_s
             "High" if row["avg_speed"] < 10 else "Medium" if row["avg_speed"] < 16 else "Low"
         )
     assert view.publish == "traffic-predictions"
+    # and after a batch run each message of the topic is archived once, as the broker has it
+    live.batch(TRAFFIC)
+    files = live.settings.warehouse_dir / "published" / TRAFFIC / "topic=traffic-predictions" / "**" / "*.parquet"
+    archived = duckdb.sql(
+        f'SELECT partition, "offset", raw, seq, "key", congestion_level, hour = hour(append_time) FROM read_parquet(\'{files}\')'
+    ).fetchall()
+    log = {(r.partition, r.offset): r.value for r in records_of(live, "traffic-predictions")}
+    assert {(p, o): raw for p, o, raw, *_ in archived} == log
+    assert len(archived) == len(log)
+    for _, _, raw, *said in archived:
+        message = json.loads(raw)
+        key = json.dumps([message["window_start"], message["cell_id"]], separators=(",", ":"))
+        assert said == [message["seq"], key, message["congestion_level"], True]
 
 
 @pytest.mark.parametrize("dataset", [TAXI, FORUM])

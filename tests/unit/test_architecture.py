@@ -43,7 +43,8 @@ HOMES = {
     "py4j": ("braid/adapters/spark.py",),
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
-        "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/files.py", "braid/adapters/hive.py",
+        "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/archived.py", "braid/adapters/files.py", "braid/adapters/hive.py",
+        "braid/adapters/hours.py", "braid/adapters/publication.py",
         "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),

@@ -49,7 +49,7 @@ REFUSED = [
     ("topic: city-rides", "topic: a b", 2, "$.topic", "text that matches '^[A-Za-z0-9._-]{1,200}$', got 'a b'"),
     ("api:\n", "dataset: again\napi:\n", 19, "$.dataset", "each key once, got the key a second time; remove one of the two"),
     ("api:\n", "tpoic: x\napi:\n", 19, "$.tpoic", "one of alerts, api, attribution, batch, dataset, dedupe, derived, description, event_id, "
-     "event_time, fields, start, title, topic, topics, views, got 'tpoic'"),
+     "event_time, fields, generator, start, title, topic, topics, views, got 'tpoic'"),
     ("api:\n", "dedupe: maybe\napi:\n", 19, "$.dedupe", "'by_id' or 'none', got 'maybe'"),
     ("api:\n", "batch: {every: 10}\napi:\n", 19, "$.batch.every", f"{DURATION}, got 10"),
     ("api:\n", "batch: {every: all}\napi:\n", 19, "$.batch.every", f"{DURATION}, got 'all'"),

@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from braid.adapters import durable
+from braid.adapters import durable, hours
 from braid.adapters.master import MANIFEST, TALLY
 from braid.declaration import Declaration, parse
 from braid.errors import MasterRefused, UsageError
 from cli.main import main
-from export import hours, run
+from export import run
 from export.folder import Folder, Wanted
 from export.run import Summary
 from tests.unit.export_world import BOTH, CALLS, HOUR_US, START_US, Archive, bad, call, expected, read, text

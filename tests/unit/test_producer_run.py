@@ -379,7 +379,7 @@ def test_the_progress_line_says_what_is_unusual() -> None:
     progress.waits_until_us = DEFAULT_START_US
     assert progress_text(progress, 0, 50) == (
         "sent 12,000 · 0/s · acknowledged 11,950 · refused 3 · 50 unanswered: is Kafka up? · "
-        "the next row waits for its time, 2026-01-01T00:00:00Z (a shorter --every sends faster)"
+        "the next row waits for its time, 2026-01-01T00:00:00Z (a shorter --every or a --rate sends faster)"
     )
 
 

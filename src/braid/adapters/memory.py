@@ -55,6 +55,7 @@ class Record:
     offset: int
     append_us: int
     value: bytes | None
+    key: bytes | None = None
 
 
 class MemoryLog:
@@ -105,10 +106,10 @@ class MemoryLog:
         """Keep the ends as the group's offsets."""
         self.groups.setdefault(group, {}).update(ends)
 
-    def send(self, topic: str, partition: int, value: bytes | None, append_us: int) -> int:
+    def send(self, topic: str, partition: int, value: bytes | None, append_us: int, key: bytes | None = None) -> int:
         """Append a record and return its offset."""
         rows = self._records[topic, partition]
-        rows.append(Record(topic, partition, len(rows), append_us, value))
+        rows.append(Record(topic, partition, len(rows), append_us, value, key))
         return len(rows) - 1
 
     def skip(self, topic: str, partition: int, offsets: int = 1) -> None:

@@ -1,6 +1,6 @@
-"""Rows on their way into the files of their hours, in bounded memory.
+"""Rows on their way into the files of their hours of append time, in bounded memory.
 
-A cut holds a few hours, each partition's records in order, so the hours come again with every partition. Rows wait until
+A cut of the master, or a span of a topic, holds a few hours, each partition's records in order, so the hours come again with every partition. Rows wait until
 an hour has a row group of them or all together are too many. Few files are open at a time: the one longest unused is
 ended, and further rows of its hour begin the next one.
 """
@@ -12,19 +12,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from braid.adapters.master import topic_folder
-from export.columns import Column
-from export.sinks import Sink
 
 HOUR_US = 3_600_000_000
 GROUP_ROWS = 65_536  # a row group of Parquet
 WAITING_BYTES = 64 * 2**20
 OPEN = 32  # files
+
+Columns: TypeAlias = Sequence[Any]  # what a sink is told of the columns to write; here they are only handed on
+
+
+class Sink(Protocol):
+    """Takes rows, at least one; what was written is a file only after `close`."""
+
+    def write(self, batch: Any) -> None:
+        """Write a RecordBatch."""
+        ...
+
+    def close(self) -> None:
+        """End the file."""
+        ...
 
 
 def hour_folder(topic: str, hour: int) -> str:
@@ -52,19 +64,19 @@ class _Hour:
 
 
 class Hours:
-    """Takes rows of the master and writes them below `stage`, a file for every topic and hour, or a few."""
+    """Takes rows and writes them below `stage`, a file for every topic and hour, or a few."""
 
     def __init__(
-        self, stage: Path, stem: str, suffix: str, open_sink: Callable[[Path, Sequence[Column]], Sink], most: int = OPEN
+        self, stage: Path, stem: str, suffix: str, open_sink: Callable[[Path, Columns], Sink], most: int = OPEN
     ) -> None:
         self._stage, self._stem, self._suffix, self._open_sink, self._most = stage, stem, suffix, open_sink, most
         self._hours: OrderedDict[tuple[str, int], _Hour] = OrderedDict()
-        self._columns: dict[str, Sequence[Column]] = {}
+        self._columns: dict[str, Columns] = {}
         self._numbers: dict[str, int] = {}
         self.files: list[str] = []
 
-    def add(self, topic: str, columns: Sequence[Column], batch: Any) -> None:
-        """Take rows of one topic (a RecordBatch of the master's columns, append_us among them)."""
+    def add(self, topic: str, columns: Columns, batch: Any) -> None:
+        """Take rows of one topic (a RecordBatch with append_us, microseconds, among its columns)."""
         self._columns[topic] = columns
         hours = pc.divide(batch.column("append_us"), HOUR_US)
         found = pc.unique(hours).to_pylist()
