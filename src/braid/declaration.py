@@ -24,7 +24,8 @@ from pydantic import Field as Bounded
 
 from braid import expressions
 from braid.errors import DeclarationError
-from braid.expressions import ExpressionError, Known, Scalar
+from braid.expression_tree import ExpressionError
+from braid.expressions import Known, Scalar
 
 Kind = Literal["string", "decimal", "integer", "time"]
 Stat = Literal["n", "sum", "mean", "stddev", "min", "max", "p50", "p90", "p95", "p99", "distinct", "latest"]

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from braid.declaration import Derived, Field, Topic, ViewSpec
-from braid.expressions import Column, Constant, Node
-from braid.expressions import read as _read
+from braid.expression_tree import Column, Constant, Node
+from braid.expression_tree import read as _read
 
 read = cache(_read)
 Values: TypeAlias = Mapping[str, Any]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from braid.declaration import parse
 from braid.errors import DeclarationError
-from braid.expressions import TIME_BOUND, ExpressionError, Known, condition, number, read, string
+from braid.expression_tree import ExpressionError, read
+from braid.expressions import TIME_BOUND, Known, condition, number, string
 from verify import derived
 
 KNOWN = {

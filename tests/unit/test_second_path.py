@@ -202,5 +202,5 @@ def test_the_second_path_imports_nothing_of_the_engine_but_what_was_declared_and
         assert {m for m in modules if m.startswith("braid")} <= {
             "braid.declaration",
             "braid.receipts",
-            "braid.expressions",
+            "braid.expression_tree",
         }
