@@ -31,6 +31,7 @@ export class MapPanel extends Panel {
       this.play, h("label", { className: "range" }, h("span", { className: "unseen", textContent: "Window" }), this.range), this.time, this.newest, h("label", {}, "per ", this.per), fit); // prettier-ignore
     this.bare = h("p", { className: "note bare", hidden: true });
     this.part(".figure").after(this.bare, this.scrub);
+    this.part("details").addEventListener("toggle", () => this.answers && this.tabulate());
   }
 
   drawingOf() {
@@ -126,24 +127,26 @@ export class MapPanel extends Panel {
   }
 
   /** Show what is chosen, as soon as it is here; of what was chosen meanwhile only the last. */
-  async #show() {
+  #show() {
     if (this.showing) {
       this.waiting = true;
       return this.showing;
     }
     const once = async () => {
-      do {
-        this.waiting = false;
-        await this.#one();
-      } while (this.waiting);
+      try {
+        do {
+          this.waiting = false;
+          await this.#one();
+        } while (this.waiting);
+      } catch (trouble) {
+        this.#play(false);
+        this.fail(trouble);
+      } finally {
+        this.showing = undefined; // in the same breath as the last look at `waiting`
+      }
     };
-    this.showing = once().catch((trouble) => {
-      this.#play(false);
-      this.fail(trouble);
-    });
-    await this.showing;
-    this.showing = undefined;
-    return undefined;
+    this.showing = once();
+    return this.showing;
   }
 
   async #one() {
@@ -204,8 +207,13 @@ export class MapPanel extends Panel {
     const bare = !this.windows.length;
     this.bare.hidden = !bare;
     this.bare.textContent = "No row of these windows has a place, so nothing is on the map: the numbers are in the table.";
-    this.root.dataset.places = bare ? "none" : "some";
+    Object.assign(this.root.dataset, { places: bare ? "none" : "some", window: this.answers[0].data[0].window_start });
     this.#timed();
+  }
+
+  /** While it is closed the table is not filled: a thousand lines at every step would be seen by nobody. */
+  tabulate() {
+    if (this.part("details").open) super.tabulate();
   }
 
   /** The controls say what is shown. */

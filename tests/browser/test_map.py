@@ -84,9 +84,15 @@ def scrub(watched: Watched, index: int) -> None:
 
 def until_shown(watched: Watched, start: str) -> None:
     watched.page.wait_for_function(
-        "([name, start]) => document.querySelector(`[data-name=${name}] tbody td`)?.textContent === start",
-        arg=[PANEL, start],
+        "([name, start]) => document.querySelector(`[data-name=${name}]`).dataset.window === start",
+        arg=[PANEL, f"{start.replace(' ', 'T')}:00Z"],
     )
+
+
+def opened(watched: Watched) -> None:
+    """Open the table, which is filled then."""
+    watched.panel(PANEL).locator("summary").click()
+    watched.panel(PANEL).locator("tbody tr").first.wait_for()
 
 
 def drawn(watched: Watched) -> dict[str, Any]:
@@ -131,6 +137,7 @@ def test_scrubbing_draws_that_window_as_the_api_answers_it(watched: Watched, sta
     assert output(watched, ".newest").is_hidden()
     watched.until_address(f"at.cell_traffic=2026-01-01T00%3A{start:02}%3A00Z")
     rows = answered(watched.page, watched.url, start)
+    opened(watched)
     assert {str(row[1]): row[2] for row in watched.shown(PANEL)} == {r["cell_id"]: r["trip_count"] for r in rows}
     assert watched.wrong == []
 
@@ -151,6 +158,7 @@ def test_cells_without_a_place_are_counted_and_named_and_put_nowhere(watched: Wa
     assert "1 window without any place passed over" in foot
     assert f"{CELLS} of {CELLS + 2} keys have a place at some time" in foot
     assert not set(NOWHERE) & set(drawn(watched))
+    opened(watched)
     assert set(NOWHERE) <= {row[1] for row in watched.shown(PANEL)}
     assert output(watched, "input[type=range]").get_attribute("max") == str(WINDOWS - 2)
 
@@ -338,6 +346,7 @@ def test_where_no_cell_has_a_place_it_says_so_and_shows_the_table(
         watched = page_of(browser, url)
         assert output(watched, ".bare").inner_text().startswith("No row of these windows has a place")
         assert output(watched, ".figure").is_hidden() and output(watched, ".scrub").is_hidden()
+        opened(watched)
         assert {row[1] for row in watched.shown(PANEL)} == set(NOWHERE)
         assert watched.wrong == []
         watched.page.context.close()
