@@ -228,6 +228,7 @@ export class MapPanel extends Panel {
     this.range.value = String(Math.max(0, index));
     this.per.value = this.page.state.per[view.view] ?? "";
     this.newest.hidden = index !== last || last < 0;
+    this.newest.textContent = this.known[0]?.window_start === this.windows.at(-1)?.window_start ? "newest" : "newest with a place";
     const shown = this.windows[index];
     this.time.textContent = shown ? spanIn(Intl.DateTimeFormat().resolvedOptions().timeZone, windowOf(view, this.page.state), shown) : "";
     this.range.setAttribute("aria-valuetext", `${this.time.textContent}, ${index + 1} of ${last + 1}${index === last ? ", the newest" : ""}`);
