@@ -54,7 +54,11 @@ export class MapPanel extends Panel {
       const [rows, at] = await this.#rows(state, list);
       // two answers across the moment of a publication do not fit together: ask again
       if (rows.body.meta.as_of?.generation !== list.body.meta.as_of?.generation && attempt < 2) continue;
-      if (at === this.at) return [rows, { ...list, body: this.#facts(list.body.meta) }]; // else somebody scrubbed meanwhile
+      const facts = { ...list, body: this.#facts(list.body.meta) };
+      if (at === this.at) return [rows, facts];
+      // somebody scrubbed meanwhile, or it plays: what is shown stays
+      const held = this.held.get(this.windows[indexOf(this.windows, this.at)]?.window_start);
+      if (held || attempt >= 2) return [held ? { etag: rows.etag, body: held } : rows, facts];
     }
   }
 

@@ -169,10 +169,11 @@ export class Places {
     this.map.on("dragstart zoomstart", () => (this.auto = this.auto && Boolean(this.fitting)));
     this.place.addEventListener("focus", () => this.map.scrollWheelZoom.enable());
     this.place.addEventListener("blur", () => this.map.scrollWheelZoom.disable());
-    new ResizeObserver(() => {
+    this.observer = new ResizeObserver(() => {
       this.map.invalidateSize({ animate: false });
       if (this.auto) this.fit();
-    }).observe(this.place);
+    });
+    this.observer.observe(this.place);
   }
 
   #tip(layer) {
@@ -258,6 +259,7 @@ export class Places {
   }
 
   destroy() {
+    this.observer?.disconnect();
     this.map?.remove();
     this.map = undefined;
   }

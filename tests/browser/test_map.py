@@ -84,7 +84,7 @@ def scrub(watched: Watched, index: int) -> None:
 
 def until_shown(watched: Watched, start: str) -> None:
     watched.page.wait_for_function(
-        "([name, start]) => document.querySelector(`[data-name=${name}]`).dataset.window === start",
+        "([name, start]) => document.querySelector(`[data-name=${name}]`)?.dataset.window === start",
         arg=[PANEL, f"{start.replace(' ', 'T')}:00Z"],
     )
 
@@ -232,6 +232,26 @@ def test_it_plays_to_the_newest_window_and_stops_there(watched: Watched) -> None
     until_shown(watched, "2026-01-01 00:01")
     output(watched, ".play").click()
     assert watched.wrong == []
+
+
+def test_leaving_the_page_leaves_nothing_behind(watched: Watched) -> None:
+    output(watched, ".play").click()
+    watched.page.locator("#nav a").first.click()
+    watched.page.wait_for_selector(".card[data-state=complete]")
+    watched.page.set_viewport_size({"width": 700, "height": 700})
+    watched.page.wait_for_timeout(900)  # longer than a step of what played
+    watched.page.go_back()
+    until_shown(watched, "2026-01-01 00:29")
+    check_drawn(watched, answered(watched.page, watched.url, WINDOWS - 1))
+    assert watched.wrong == []
+
+
+def test_on_paper_the_controls_are_left_out_and_the_time_stays(watched: Watched) -> None:
+    watched.page.emulate_media(media="print")
+    assert output(watched, ".places canvas").is_visible() and output(watched, ".time").is_visible()
+    assert [
+        output(watched, part).first.is_visible() for part in (".play", ".range", ".actions", ".leaflet-control-zoom")
+    ] == [False] * 4
 
 
 def test_an_address_leads_to_its_window(browser: Browser, url: str) -> None:
