@@ -31,6 +31,7 @@ export class MapPanel extends Panel {
       this.play, h("label", { className: "range" }, h("span", { className: "unseen", textContent: "Window" }), this.range), this.time, this.newest, h("label", {}, "per ", this.per), fit); // prettier-ignore
     this.bare = h("p", { className: "note bare", hidden: true });
     this.part(".figure").after(this.bare, this.scrub);
+    this.part("details").addEventListener("toggle", () => this.answers && this.tabulate());
   }
 
   drawingOf() {
@@ -53,7 +54,11 @@ export class MapPanel extends Panel {
       const [rows, at] = await this.#rows(state, list);
       // two answers across the moment of a publication do not fit together: ask again
       if (rows.body.meta.as_of?.generation !== list.body.meta.as_of?.generation && attempt < 2) continue;
-      if (at === this.at) return [rows, { ...list, body: this.#facts(list.body.meta) }]; // else somebody scrubbed meanwhile
+      const facts = { ...list, body: this.#facts(list.body.meta) };
+      if (at === this.at) return [rows, facts];
+      // somebody scrubbed meanwhile, or it plays: what is shown stays
+      const held = this.held.get(this.windows[indexOf(this.windows, this.at)]?.window_start);
+      if (held || attempt >= 2) return [held ? { etag: rows.etag, body: held } : rows, facts];
     }
   }
 
@@ -126,24 +131,26 @@ export class MapPanel extends Panel {
   }
 
   /** Show what is chosen, as soon as it is here; of what was chosen meanwhile only the last. */
-  async #show() {
+  #show() {
     if (this.showing) {
       this.waiting = true;
       return this.showing;
     }
     const once = async () => {
-      do {
-        this.waiting = false;
-        await this.#one();
-      } while (this.waiting);
+      try {
+        do {
+          this.waiting = false;
+          await this.#one();
+        } while (this.waiting);
+      } catch (trouble) {
+        this.#play(false);
+        this.fail(trouble);
+      } finally {
+        this.showing = undefined; // in the same breath as the last look at `waiting`
+      }
     };
-    this.showing = once().catch((trouble) => {
-      this.#play(false);
-      this.fail(trouble);
-    });
-    await this.showing;
-    this.showing = undefined;
-    return undefined;
+    this.showing = once();
+    return this.showing;
   }
 
   async #one() {
@@ -204,8 +211,13 @@ export class MapPanel extends Panel {
     const bare = !this.windows.length;
     this.bare.hidden = !bare;
     this.bare.textContent = "No row of these windows has a place, so nothing is on the map: the numbers are in the table.";
-    this.root.dataset.places = bare ? "none" : "some";
+    Object.assign(this.root.dataset, { places: bare ? "none" : "some", window: this.answers[0].data[0].window_start });
     this.#timed();
+  }
+
+  /** While it is closed the table is not filled: a thousand lines at every step would be seen by nobody. */
+  tabulate() {
+    if (this.part("details").open) super.tabulate();
   }
 
   /** The controls say what is shown. */
@@ -220,6 +232,7 @@ export class MapPanel extends Panel {
     this.range.value = String(Math.max(0, index));
     this.per.value = this.page.state.per[view.view] ?? "";
     this.newest.hidden = index !== last || last < 0;
+    this.newest.textContent = this.known[0]?.window_start === this.windows.at(-1)?.window_start ? "newest" : "newest with a place";
     const shown = this.windows[index];
     this.time.textContent = shown ? spanIn(Intl.DateTimeFormat().resolvedOptions().timeZone, windowOf(view, this.page.state), shown) : "";
     this.range.setAttribute("aria-valuetext", `${this.time.textContent}, ${index + 1} of ${last + 1}${index === last ? ", the newest" : ""}`);

@@ -47,7 +47,7 @@ export class Panel {
   #buttons() {
     const { name, title } = this.spec;
     const on = (selector, label, click) => Object.assign(this.part(selector), { ariaLabel: `${title}: ${label}`, onclick: click });
-    on(".csv", "save the numbers as CSV", () => save(`${name}.csv`, new Blob([csvOf(this.table)], { type: "text/csv" })));
+    on(".csv", "save the numbers as CSV", () => save(`${name}.csv`, new Blob([csvOf(this.#tabled())], { type: "text/csv" })));
     on(".png", "save the picture as PNG", async () => save(`${name}.png`, await this.drawing.picture(title, this.part("footer").textContent)));
     on(".open", "show alone", () => this.page.go({ panel: this.page.state.panel === name ? null : name }));
     const measures = measuresOf(this.spec);
@@ -111,19 +111,33 @@ export class Panel {
   draw() {
     if (!this.answers?.[0].data.length) return;
     const { spec, kind, answers } = this;
-    const { state, described } = this.page;
+    const { state } = this.page;
     // a map has colours of its own, and more keys than series
     if (this.drawn && spec.kind !== "map") this.page.know(spec.view ?? spec.rule, answers[0].data);
-    const asked = { state, views: described.views, theme: colors(), known: this.page.known(spec.view ?? spec.rule), now_ms: Date.now() };
-    this.table = kind.table(spec, answers, asked);
-    const shown = { ...this.table, rows: this.table.rows.slice(0, TABLES_AT_ONCE) };
-    fillTable(this.part("table"), shown, kind.caption(spec) + (shown.rows.length < this.table.rows.length ? `; the first ${TABLES_AT_ONCE} rows, all are in the CSV` : ""), this.#last());
+    const asked = this.#asked();
+    this.tabulate();
     this.#check(answers[0].meta.receipt);
     this.part("footer").textContent = kind.foot(spec, answers, asked).filter(Boolean).join(" · ");
     for (const button of this.part(".choices").children) button.ariaPressed = String(button.textContent === shownMeasure(spec.view, state));
     if (!this.drawn) return;
     this.drawing.label(`${spec.title}: ${kind.label(spec, answers, state)}; the numbers are in the table below`);
     this.#chart(() => kind.chart(spec, answers, asked));
+  }
+
+  #asked() {
+    const { state, described } = this.page;
+    return { state, views: described.views, theme: colors(), known: this.page.known(this.spec.view ?? this.spec.rule), now_ms: Date.now() };
+  }
+
+  #tabled() {
+    return this.kind.table(this.spec, this.answers, this.#asked());
+  }
+
+  /** Fill the table with the first of its rows. */
+  tabulate() {
+    const table = this.#tabled();
+    const shown = { ...table, rows: table.rows.slice(0, TABLES_AT_ONCE) };
+    fillTable(this.part("table"), shown, this.kind.caption(this.spec) + (shown.rows.length < table.rows.length ? `; the first ${TABLES_AT_ONCE} rows, all are in the CSV` : ""), this.#last());
   }
 
   /** The command that recomputes what is shown from the raw records. */

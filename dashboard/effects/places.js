@@ -26,15 +26,23 @@ function classes() {
     _updatePath() {
       this._renderer.drawMark(this);
     },
+    /** Take another place and look; the plane is drawn once, when all have. */
+    become(at, style) {
+      Object.assign(this.options, style);
+      this._radius = style.radius;
+      this._latlng = L.latLng(at);
+      this._project();
+      this.bringToFront(); // they come the largest first
+    },
   });
   const Plane = L.Canvas.extend({
     drawMark(mark) {
+      if (!this._drawing || mark._empty()) return;
       const corners = cornersOf(mark.options.shape, mark._radius);
       if (!corners) {
         this._updateCircle(mark);
         return;
       }
-      if (!this._drawing || mark._empty()) return;
       this._ctx.beginPath();
       for (const [x, y] of corners) this._ctx.lineTo(mark._point.x + x, mark._point.y + y);
       this._ctx.closePath();
@@ -139,9 +147,7 @@ export class Places {
       return;
     }
     known.row = row;
-    if (!known.getLatLng().equals(at)) known.setLatLng(at);
-    known.setStyle(style);
-    known.bringToFront(); // they come the largest first
+    known.become(at, style);
   }
 
   #make() {
@@ -163,10 +169,11 @@ export class Places {
     this.map.on("dragstart zoomstart", () => (this.auto = this.auto && Boolean(this.fitting)));
     this.place.addEventListener("focus", () => this.map.scrollWheelZoom.enable());
     this.place.addEventListener("blur", () => this.map.scrollWheelZoom.disable());
-    new ResizeObserver(() => {
+    this.observer = new ResizeObserver(() => {
       this.map.invalidateSize({ animate: false });
       if (this.auto) this.fit();
-    }).observe(this.place);
+    });
+    this.observer.observe(this.place);
   }
 
   #tip(layer) {
@@ -252,6 +259,7 @@ export class Places {
   }
 
   destroy() {
+    this.observer?.disconnect();
     this.map?.remove();
     this.map = undefined;
   }

@@ -8,7 +8,7 @@ import { countText, numberText } from "./text.js";
 import { apiUrl, lengthOf } from "./url.js";
 
 export const WINDOWS = 5000; // the newest that can be scrubbed through; a range leads to older ones
-const ROWS_AT_ONCE = 6000; // of one question for windows that are shown soon
+const ROWS_AT_ONCE = 2000; // of one question for windows that are shown soon
 const LARGEST_PX = 20;
 const SMALLEST_PX = 4;
 const NAMED = 12; // keys without a place that are named

@@ -252,13 +252,13 @@ def _side(spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], No
     """
     timed = query.from_us is not None or query.to_us is not None
     grid_us = shaped.window_us or spec.window_us
-    if timed or query.keys:
-        side = {
-            place: state
-            for place, state in _unhurriedly(side.items(), hurry)
-            if (not timed or query.within(start_us(place[0], grid_us)))
-            and (not query.keys or query.matches(spec.by, place[1]))
-        }
+    if timed:
+        # windows are few and places many: each window is judged once
+        asked = {start for start in {place[0] for place in side} if query.within(start_us(start, grid_us))}
+        hurry()
+        side = {place: state for place, state in side.items() if place[0] in asked}
+    if query.keys:
+        side = {place: state for place, state in _unhurriedly(side.items(), hurry) if query.matches(spec.by, place[1])}
     same = (shaped.by, shaped.window_us) == (spec.by, spec.window_us)
     return side if same else coarsen(side, spec, shaped)
 

@@ -36,7 +36,7 @@ def trips(minutes: range, cells: int = CELLS) -> list[Event]:
             place = (41_800_000 + cell % 32 * 9_000, -87_700_000 + cell // 32 * 12_000 + cell * 1_500)
             for k in range(1 + cell % 4):
                 number = (minute * cells + cell) * 4 + k
-                found.append(trip(number, minute, f"chi-{cell:04}", 500 + (cell * 370 + minute * 130) % 1700, place))
+                found.append(trip(number, minute, f"chi-{cell:04}", 500 + (cell * 370 + minute * 230) % 1700, place))
         found += [trip(10**7 + minute * 10 + i, minute, name, 1200, None) for i, name in enumerate(NOWHERE)]
     return found
 

@@ -307,3 +307,150 @@ def test_every_pure_module_imports_nothing_but_pure_ones() -> None:
             module
         )
         assert not any(word in text for word in ("document.", "fetch(", "window.", "Date.now", "new Chart")), module
+
+
+# ---- maps ----------------------------------------------------------------------------------------------------------
+
+PLACES = VIEW | {
+    "map": {"lat": "north", "lon": "east", "colour": "level", "value": "fare_avg", "size": "rides"},
+    "words": [{"column": "level", "of": "fare_avg", "words": ["High", "Medium", "Low"]}],
+    "columns": [
+        *VIEW["columns"],
+        {"column": "rides", "measure": "fare", "stat": "n"},
+        {"column": "north", "measure": "fare", "stat": "mean"},
+        {"column": "east", "measure": "fare", "stat": "mean"},
+    ],
+}
+NO_ROLL_UP = {"from": None, "to": None, "keys": {}, "per": {}}
+
+
+def place(city: str, north: float | None, east: float | None, level: str | None = "Low", rides: int = 4) -> dict:
+    return row(0, city, 1.5) | {"north": north, "east": east, "level": level, "rides": rides}
+
+
+def test_a_map_asks_for_one_window_with_the_columns_it_shows(page: Page) -> None:
+    window = {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-01T00:01:00Z"}
+    url = call(page, "map", "m.rowsUrl(v[0], v[1], v[2], v[2])", PLACES, NO_ROLL_UP, window)
+    assert url == "/v?from=2026-01-01T00%3A00%3A00Z&to=2026-01-01T00%3A01%3A00Z&stats=mean&stats=n"
+    rolled = NO_ROLL_UP | {"per": {"by_city": "1h"}, "keys": {"city": ["Bern"]}}
+    url = call(page, "map", "m.windowsUrl(v[0], v[1], null)", PLACES, rolled)
+    assert url == "/v?city=Bern&window=1h&group_by=&stats=mean&order=desc&limit=5000"
+    url = call(
+        page, "map", "m.windowsUrl(v[0], v[1], v[2])", PLACES, NO_ROLL_UP | {"from": "now-1h"}, "2026-01-01T00:00:00Z"
+    )
+    assert url == "/v?group_by=&stats=mean&order=desc&limit=5000&from=2026-01-01T00%3A00%3A00Z"
+    assert call(page, "map", "m.extentUrl(v[0], v[1])", PLACES, NO_ROLL_UP) == "/v?window=all&stats=mean"
+    assert call(page, "map", "[1, 40, 1000, 10 ** 6].map(m.atOnce)") == [60, 50, 2, 1]
+
+
+def test_a_place_is_where_both_numbers_are_and_never_made_up(page: Page) -> None:
+    rows = [
+        place("Bern", 46.9, 7.4), place("Null", None, None), place("Half", 46.9, None), place("Zero", 0, 0),
+        place("Pole", 89.9, 0), place("Far", 10, 181), place("Text", "46.9", "7.4"),
+    ]  # fmt: skip
+    assert call(page, "map", "v[1].map(r => m.placeOf(v[0].map, r))", PLACES, rows) == [
+        [46.9, 7.4], None, None, [0, 0], None, None, None,
+    ]  # fmt: skip
+    said = call(page, "map", "m.nowhereText(v[0], v[1])", PLACES, rows)
+    assert said == "5 of 7 rows in this window without a place, in the table only: Far, Half, Null, Pole, Text"
+    many = [place(f"c{i:02}", None, None) for i in range(20)]
+    assert call(page, "map", "m.nowhereText(v[0], v[1])", PLACES, many).endswith("c10, c11, and 8 more")
+    assert call(page, "map", "m.nowhereText(v[0], v[1])", PLACES, rows[:1]) == ""
+    assert call(page, "map", "m.reachOf(v[0].map, v[1])", PLACES, [*rows, place("S", -3, -60)]) == [
+        [-3, -60],
+        [46.9, 7.4],
+    ]
+    assert call(page, "map", "m.reachOf(v[0].map, v[1])", PLACES, many) is None
+
+
+def test_a_mark_has_the_colour_and_the_shape_of_its_word_and_an_area_as_its_number(page: Page) -> None:
+    rows = [place("a", 1, 1, "High", 1), place("b", 1, 2, "Low", 4), place("c", 1, 3, None, 100)]
+    marks = call(page, "map", "m.marksOf(v[0], v[1], 100, v[2])", PLACES, rows, THEME)
+    assert [m["key"] for m in marks] == ["c", "a", "b"]  # the largest first: none hides another
+    assert [(m["shape"], m["color"]) for m in marks] == [
+        ("circle", "#888"),
+        ("rectRot", "#000001"),
+        ("circle", "#000000"),
+    ]
+    assert [m["radius"] for m in marks] == [20, 4, 4]
+    levels = call(page, "map", "[...m.levelsOf(v[0]).values()]", PLACES)
+    assert len({level["shape"] for level in levels}) == len({level["slot"] for level in levels}) == 3
+    assert [x["count"] for x in call(page, "map", "m.legendOf(v[0], v[1])", PLACES, rows)] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("shape", ["triangle", "rect", "rectRot", "triangleDown", "pentagon"])
+def test_every_shape_has_the_area_of_the_circle_and_stays_within_reach(page: Page, shape: str) -> None:
+    corners = call(page, "map", "m.cornersOf(v[0], 100)", shape)
+    pairs = zip(corners, corners[1:] + corners[:1], strict=True)
+    area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairs)) / 2
+    assert area == pytest.approx(3.14159 * 100**2, rel=1e-3)
+    reach = call(page, "map", "m.REACH")
+    assert all((x**2 + y**2) ** 0.5 <= 100 * reach for x, y in corners)
+
+
+def test_sizes_are_of_a_round_number_that_seldom_changes(page: Page) -> None:
+    values = [0, 0.3, 1, 1.1, 2, 3, 7, 10, 11, 4999]
+    assert call(page, "map", "v[0].map(m.roundUp)", values) == [1, 0.5, 1, 2, 2, 5, 10, 10, 20, 5000]
+    assert call(page, "map", "[3, 12].map(x => m.mostOf(v[0], x))", PLACES) == [10, 20]
+    assert [s["text"] for s in call(page, "map", "m.sizesOf(v[0], 20)", PLACES)] == ["2", "20 rides"]
+
+
+def test_windows_lead_from_the_oldest_to_the_newest_past_those_without_places(page: Page) -> None:
+    rows = [row(m, "x", 1.0) | {"north": None if m == 3 else 46.0} for m in (5, 4, 3, 1)]
+    windows = call(page, "map", "m.windowsWithPlaces(v[0], v[1])", PLACES, rows)
+    assert [w["window_start"][14:16] for w in windows] == ["01", "04", "05"]
+    starts = [None, "2026-01-01T00:04:00Z", "2026-01-01T00:03:00Z", "2025-01-01T00:00:00Z", "2027-01-01T00:00:00Z"]
+    assert call(page, "map", "v[1].map(s => m.indexOf(v[0], s))", windows, starts) == [2, 1, 0, 0, 2]
+    assert call(page, "map", "m.indexOf([], null)") == -1
+    fresh = [row(6, "x", 1.0), row(5, "x", 2.0)]
+    joined = call(page, "map", "m.merged(v[0], v[1], v[2])", rows, "2026-01-01T00:05:00Z", fresh)
+    assert [(r["window_start"][14:16], r["fare_avg"]) for r in joined] == [
+        ("06", 1),
+        ("05", 2),
+        ("04", 1),
+        ("03", 1),
+        ("01", 1),
+    ]
+
+
+def test_a_window_is_told_in_the_viewers_zone_and_in_utc(page: Page) -> None:
+    window = {"window_start": "2026-07-01T23:59:00Z", "window_end": "2026-07-02T00:00:00Z"}
+    say = "m.spanIn(v[0], 60, v[1])"
+    assert call(page, "map", say, "UTC", window) == "2026-07-01 23:59 – 2026-07-02 00:00 UTC"
+    assert (
+        call(page, "map", say, "Europe/Paris", window)
+        == "2026-07-02 01:59 – 02:00 Europe/Paris · 2026-07-01 23:59 – 2026-07-02 00:00 UTC"
+    )
+    assert call(page, "map", say, "Africa/Abidjan", window) == "2026-07-01 23:59 – 2026-07-02 00:00 UTC"
+
+
+def test_grains_are_those_that_the_windows_fill(page: Page) -> None:
+    texts = lambda seconds: [g["text"] for g in call(page, "map", "m.grainsOf(v[0])", PLACES | {"window_s": seconds})]  # noqa: E731
+    assert texts(60) == ["1 minute", "10 minutes", "1 hour", "1 day", "7 days", "30 days"]
+    assert texts(2400) == ["40 minutes", "1 day", "7 days", "30 days"]
+    assert texts(86400) == ["1 day", "7 days", "30 days"]
+
+
+def test_lines_stand_at_round_degrees(page: Page) -> None:
+    assert call(page, "map", "m.degreesOf(41.79, 41.92, 0.05)") == [41.8, 41.85, 41.9]
+    assert call(page, "map", "m.degreesOf(-10, 10, 10)") == [-10, 0, 10]
+    assert call(page, "map", "[0.13, 400, 0.0001].map(s => m.stepOf(s, 10))") == [0.02, 45, 0.001]
+    assert call(page, "map", "[[41.85, 'lat'], [-87.7, 'lon'], [0, 'lat'], [-3, 'lat'], [7.5, 'lon'], [null, 'lat']].map(([d, a]) => m.degreeText(d, a))") == [
+        "41.85° N", "87.7° W", "0°", "3° S", "7.5° E", "–",
+    ]  # fmt: skip
+
+
+def test_the_window_of_a_map_and_its_grain_are_in_the_address(page: Page) -> None:
+    address = "/?dataset=traffic&per.cells=1h&at.cells=2026-01-01T00%3A05%3A00Z"
+    assert call(page, "url", "m.format(m.parse(v[0].slice(1)))", address) == address
+    for nothing in (
+        "?dataset=x&at.cells=now-1h",
+        "?dataset=x&at.cells=soon",
+        "?dataset=x&per.cells=fast",
+        "?dataset=x&at.=1",
+    ):
+        assert call(page, "url", "m.format(m.parse(v[0]))", nothing) == "/?dataset=x"
+    assert (
+        call(page, "url", "m.format(m.elsewhere(m.parse(v[0].slice(1)), 'dataset', 'traffic'))", address)
+        == "/?dataset=traffic"
+    )
