@@ -151,9 +151,9 @@ def good_record(topic: Topic, rng: random.Random, append_us: int = APPEND_US) ->
     for field in topic.fields.values():
         if field.optional and rng.random() < 0.3:
             if rng.random() < 0.5:
-                pairs.append((field.name, "null"))
+                pairs.append((field.member, "null"))
             continue
-        pairs.append((field.name, _good_value(field, topic, rng, append_us)))
+        pairs.append((field.member, _good_value(field, topic, rng, append_us)))
     if rng.random() < 0.2:
         rng.shuffle(pairs)
     if rng.random() < 0.2:
@@ -239,7 +239,7 @@ def random_time(rng: random.Random, zone: str) -> str:
 
 def odd_record(topic: Topic, rng: random.Random) -> bytes:
     """Return a record some of whose parts are wrong or unusual."""
-    pairs = [(f'"{f.name}"', _good_value(f, topic, rng, APPEND_US)) for f in topic.fields.values()]
+    pairs = [(f'"{f.member}"', _good_value(f, topic, rng, APPEND_US)) for f in topic.fields.values()]
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         _bend(pairs, topic, rng)
     comma, colon = rng.choice([(",", ":"), (", ", ": "), (" ,\n", "\t:\r"), (",", ":"), (",", " :")])
@@ -249,7 +249,7 @@ def odd_record(topic: Topic, rng: random.Random) -> bytes:
 def _bend(pairs: list[tuple[str, str]], topic: Topic, rng: random.Random) -> None:
     kind, at = rng.randrange(10), rng.randrange(len(pairs))
     key, value = pairs[at]
-    field = topic.fields.get(key.strip('"'))
+    field = next((f for f in topic.fields.values() if f.member == key.strip('"')), None)
     if kind < 5:
         pairs[at] = (key, field_value(field, topic, rng) if field else any_value(rng))
     elif kind == 5 and len(pairs) > 1:
@@ -368,6 +368,8 @@ def _fields(draw: st.DrawFn) -> dict[str, object]:
                     st.sampled_from(["é", "a", "b c", "日本", " ", "x" * 300, "a\tb", '"']), min_size=1, unique=True
                 )
             )
+    if draw(st.booleans()):
+        found["key"] = draw(st.text("abcABC019_.@ -", min_size=1, max_size=9).map(lambda text: f"k{text}"))
     if kind == "decimal":
         found["scale"] = draw(st.integers(0, 9))
     if kind in {"integer", "decimal"}:
@@ -386,6 +388,12 @@ def declarations(draw: st.DrawFn, topics: int = 2) -> Declaration:
         fields = {f"{name[:40]}_{number}": draw(_fields()) for name in names}
         # what every topic has: a column for the view, which no topic can have otherwise
         fields["who"] = {"type": "string", "max_length": 40}
+        met: set[object] = set()
+        for of in fields.values():  # each key once
+            key = of.pop("key", None)
+            if key is not None and key not in met:
+                of["key"] = key
+            met.add(key)
         times = [name for name, of in fields.items() if of["type"] == "time" and not of["optional"]]
         sure = [name for name, of in fields.items() if not of.get("optional")]
         when: object = "append"

@@ -115,7 +115,7 @@ def _rank(name: str) -> int:
 
 def _identity(fields: Sequence[Column], time: Column | None, samples: Sequence[Sample]) -> Identity:
     """Return the likeliest id: columns of which no two records that differ have the same values."""
-    names = frozenset(c.name for c in fields)
+    names = frozenset(c.member for c in fields)
     rest = (_undeclared(sample, names) for sample in samples)
     wholes: dict[object, int] = {}
     for i, whole in enumerate(zip(*(c.values for c in fields), rest, strict=True)):

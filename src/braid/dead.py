@@ -111,12 +111,12 @@ def rule(topic: Topic, reason: str) -> tuple[str | None, str]:
     (None, 'a record is one JSON object by docs/records.md, section 1')
     """
     name = reason.removeprefix("$.").partition(":")[0] if reason.startswith("$.") else ""
-    held = topic.fields.get(name)
+    held = next((field for field in topic.fields.values() if field.member == name), None)
     if held is None:
         return name or None, "a record is one JSON object by docs/records.md, section 1"
-    if topic.event_time.field == name and reason == grammar.future(name):
-        return name, "a time at most 5 minutes after the record's append time"
-    return name, _declared(held)
+    if topic.event_time.field == held.name and reason == grammar.future(held):
+        return held.name, "a time at most 5 minutes after the record's append time"
+    return held.name, _declared(held)
 
 
 def _declared(field: Field) -> str:

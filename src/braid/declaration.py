@@ -36,6 +36,8 @@ LIMIT = 3 * 10**9  # |x| of a scaled measure stays below this, so that x² fits 
 QUANTILES: Mapping[str, int] = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}  # the statistic, and its percent
 _UNITS_US = {"second": 10**6, "minute": 60 * 10**6, "hour": 3600 * 10**6, "day": 86400 * 10**6}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+# a JSON key that a field may be read from, where it is not the field's name
+KEY = r"^[A-Za-z0-9_@][A-Za-z0-9_@. -]{0,99}$"
 # names that Braid's own tables and answers use beside the declared ones
 _RESERVED = frozenset(
     {
@@ -77,7 +79,10 @@ _RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a record. `min` and `max` are inclusive; `max_length` counts UTF-8 bytes."""
+    """One field of a record. `min` and `max` are inclusive; `max_length` counts UTF-8 bytes.
+
+    `key` is the JSON key it is read from where that is not its name.
+    """
 
     name: str
     type: Kind
@@ -89,11 +94,17 @@ class Field:
     values: tuple[str, ...] | None = None
     unit: str = ""
     meaning: str = ""
+    key: str = ""
 
     @property
     def numeric(self) -> bool:
         """Whether the field holds a scaled integer that can be measured."""
         return self.type in {"decimal", "integer"}
+
+    @property
+    def member(self) -> str:
+        """The JSON key under which a record has it."""
+        return self.key or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +408,7 @@ class _Field(_Strict):
     values: Annotated[tuple[str, ...], BeforeValidator(_tuple), Bounded(min_length=1)] | None = None
     unit: str = ""
     meaning: str = ""
+    key: Annotated[str, Bounded(pattern=KEY)] | None = None
 
 
 class _Derived(_Strict):
@@ -703,6 +715,7 @@ class _Checked:
 
     def _topic(self, name: str, raw: _Topic, at: tuple[str, ...]) -> Topic:
         fields = {column: self._field(column, of, (*at, "fields", column)) for column, of in raw.fields.items()}
+        self._keys(fields, (*at, "fields"))
         for i, part in enumerate(raw.event_id):
             here = (*at, "event_id", str(i))
             self._known(here, part, fields)
@@ -713,6 +726,16 @@ class _Checked:
         for column, of in raw.derived.items():
             derived.append(self._derived(column, of, {**fields, **{d.name: d.field for d in derived}}, at))
         return Topic(name, fields, raw.event_id, when, tuple(derived))
+
+    def _keys(self, fields: Mapping[str, Field], at: tuple[str, ...]) -> None:
+        """Two fields of one key would be one value under two names: one of the keys is a slip."""
+        seen: dict[str, str] = {}
+        for name, field_ in fields.items():
+            if field_.member in seen:
+                raise self.reader.error(
+                    (*at, name), "a JSON key of its own", f"'{field_.member}', which is that of {seen[field_.member]}"
+                )
+            seen[field_.member] = name
 
     def _derived(self, name: str, raw: _Derived, held: Mapping[str, Field], at: tuple[str, ...]) -> Derived:
         path = (*at, "derived", name)
@@ -773,6 +796,7 @@ class _Checked:
             raw.values,
             raw.unit,
             raw.meaning,
+            raw.key or "",
         )
 
     def _event_time(
@@ -1018,6 +1042,10 @@ def _hash(file: _File) -> str:
             for word in ("title", "unit", "meaning", "publish", "map"):
                 item.pop(word, None)
     # a key that came later is not there while it says nothing: declarations without it keep their hash
+    for group in _groups(decides):
+        for item in group.values():
+            if item.get("key", "") is None:
+                del item["key"]
     for item in decides["views"].values():
         for later in ("topics", "where", "classify", "top"):
             if not item[later]:

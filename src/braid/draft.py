@@ -26,7 +26,7 @@ LINE = 120  # columns of a line, but where a comment goes on
 WIDEST = 24  # of the names that are set in a column
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})  # not text to every reader of YAML
-_NAMED = re.compile(r"\$\.([a-z0-9_]+): ")
+_NAMED = re.compile(r"\$\.([^:]+): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def draft(dataset: str, topic: str, samples: Sequence[Sample], source: str, *, t
         raise UsageError(f"{source}: expected at least one record to draft from, got none")
     passed: dict[str, PassedOver] = {}
     while True:
-        found = [passed.get(c.name, c) for c in columns(samples, typed=typed)]
+        found = [passed.get(c.member if isinstance(c, Column) else c.name, c) for c in columns(samples, typed=typed)]
         made = _parsed(dataset, topic, samples, source, found)
         refused = _refused(made.declaration.topics[0], samples)
         if not refused:
@@ -70,10 +70,12 @@ def draft(dataset: str, topic: str, samples: Sequence[Sample], source: str, *, t
 
 
 def _refused(topic: Topic, samples: Sequence[Sample]) -> dict[str, str]:
-    """Return the fields by which a sample would be a dead letter, and why; what is wrong with a whole record no field mends."""
+    """Return the JSON keys by which a sample would be a dead letter, and why; what is wrong with a whole record no field mends."""
+
+    numeric = {field.member for field in topic.fields.values() if field.numeric}
 
     def bare(name: str) -> bool:
-        return name in topic.fields and topic.fields[name].numeric
+        return name in numeric
 
     found: dict[str, str] = {}
     for sample in samples:
@@ -184,6 +186,8 @@ def _fields(choice: Choice) -> Iterator[str]:
 
 def _parts(field: Field) -> Iterator[str]:
     yield f"type: {field.type}"
+    if field.key:
+        yield f"key: {scalar(field.key)}"
     if field.type == "decimal":
         yield f"scale: {field.scale}"
     for name, bound in (("min", field.min), ("max", field.max)):

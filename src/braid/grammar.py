@@ -94,20 +94,20 @@ DUPLICATE = "duplicate keys"
 
 def missing(field: Field) -> str:
     """Return the reason for a required field that is absent or null."""
-    return f"$.{field.name}: missing"
+    return f"$.{field.member}: missing"
 
 
 def wrong_type(field: Field) -> str:
     """Return the reason for a value of another JSON type."""
     got = ", got a string" if field.numeric else ""
-    return f"$.{field.name}: expected {_kind(field)}{got}"
+    return f"$.{field.member}: expected {_kind(field)}{got}"
 
 
 def wrong_form(field: Field) -> str:
     """Return the reason for a number written in a way that the field does not take."""
     if field.type == "integer":
-        return f"$.{field.name}: expected an integer written in digits alone"
-    return f"$.{field.name}: expected a decimal without exponent, with at most {MAX_FRACTION} digits after the point"
+        return f"$.{field.member}: expected an integer written in digits alone"
+    return f"$.{field.member}: expected a decimal without exponent, with at most {MAX_FRACTION} digits after the point"
 
 
 def out_of_range(field: Field) -> str:
@@ -123,32 +123,32 @@ def out_of_range(field: Field) -> str:
     limit = Decimal(LIMIT).scaleb(-field.scale)
     low = f"({-limit.normalize():f}" if field.min is None or field.min <= -limit else f"[{field.min:f}"
     high = f"{limit.normalize():f})" if field.max is None or field.max >= limit else f"{field.max:f}]"
-    return f"$.{field.name}: expected {_kind(field)} in {low}, {high}"
+    return f"$.{field.member}: expected {_kind(field)} in {low}, {high}"
 
 
 def string_too_long(field: Field) -> str:
     """Return the reason for a string of too many UTF-8 bytes."""
-    return f"$.{field.name}: expected at most {field.max_length} bytes"
+    return f"$.{field.member}: expected at most {field.max_length} bytes"
 
 
 def blank(field: Field) -> str:
     """Return the reason for a string without a visible character."""
-    return f"$.{field.name}: expected a string that is not blank"
+    return f"$.{field.member}: expected a string that is not blank"
 
 
 def control(field: Field) -> str:
     """Return the reason for a string with a control character."""
-    return f"$.{field.name}: expected no control character"
+    return f"$.{field.member}: expected no control character"
 
 
 def not_listed(field: Field) -> str:
     """Return the reason for a string that the field's closed list does not hold."""
-    return f"$.{field.name}: expected one of {', '.join(field.values or ())}"
+    return f"$.{field.member}: expected one of {', '.join(field.values or ())}"
 
 
-def future(name: str) -> str:
+def future(field: Field) -> str:
     """Return the reason for an event time later than its append time allows."""
-    return f"$.{name}: later than 5 minutes after the append time"
+    return f"$.{field.member}: later than 5 minutes after the append time"
 
 
 def _kind(field: Field) -> str:

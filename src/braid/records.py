@@ -86,7 +86,8 @@ def parse(topic: Topic, raw: bytes | None, append_us: int) -> Event | DeadLetter
     try:
         document = _document(_text(raw))
         values = {
-            name: _value(field, document.get(name), topic.event_time.zone) for name, field in topic.fields.items()
+            name: _value(field, document.get(field.member), topic.event_time.zone)
+            for name, field in topic.fields.items()
         }
         event_us = _event_us(topic, values, append_us)
     except _Refused as refused:
@@ -266,5 +267,5 @@ def _event_us(topic: Topic, values: Mapping[str, str | int | None], append_us: i
     if not isinstance(event_us, int):  # a declaration has no optional event time
         raise TypeError(f"{topic.name}: expected the time field {name} to be required and of type time")
     if event_us > append_us + g.LATE_US:
-        raise _Refused(g.future(name))
+        raise _Refused(g.future(topic.fields[name]))
     return event_us

@@ -14,15 +14,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TypeAlias
 
 from braid import grammar as g
-from braid.declaration import LIMIT, Field
-from braid.names import declarable, is_name
+from braid.declaration import KEY, LIMIT, Field
+from braid.names import column_name, declarable, is_name
 
 MOST_SCALE = 9
 COARSE_SCALE = 6  # of numbers with more digits than any scale has: they are measured, not counted
@@ -71,6 +71,11 @@ class Column:
     def name(self) -> str:
         """Its name."""
         return self.field.name
+
+    @property
+    def member(self) -> str:
+        """The key under which the samples have it."""
+        return self.field.member
 
     @property
     def distinct(self) -> int:
@@ -139,8 +144,31 @@ def columns(samples: Sequence[Sample], *, typed: bool) -> list[Column | PassedOv
     samples : at least one
     typed : whether cells say themselves what is a number (JSON), or all are text (CSV)
     """
-    names = dict.fromkeys(name for sample in samples for name in sample.cells)
-    return [column(name, [sample.cells.get(name) for sample in samples], typed=typed) for name in names]
+    keys = dict.fromkeys(name for sample in samples for name in sample.cells)
+    names, found = set(keys), []
+    for key in keys:
+        own = _own_name(key, names, typed=typed)
+        names.add(own)
+        held = column(own, [sample.cells.get(key) for sample in samples], typed=typed)
+        if own != key:  # whoever reads of it knows it by its key
+            held = (
+                replace(held, name=key)
+                if isinstance(held, PassedOver)
+                else replace(held, field=replace(held.field, key=key))
+            )
+        found.append(held)
+    return found
+
+
+def _own_name(key: str, taken: Collection[str], *, typed: bool) -> str:
+    """Return the name of a column: its key, or for a JSON key that no field can be called one made of it that is free.
+
+    The headers of tables are names already.
+    """
+    if not typed or declarable(key) or not re.fullmatch(KEY, key):
+        return key
+    name = column_name(key)
+    return key if name in taken else name
 
 
 def column(name: str, cells: Sequence[object], *, typed: bool) -> Column | PassedOver:

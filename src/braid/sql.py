@@ -88,7 +88,7 @@ def _timely(topic: Topic, rows: str) -> str:
     if name is None:
         return rows
     event = _value(topic.fields[name], 1 + list(topic.fields).index(name), topic)
-    late = f"CASE WHEN {event} > append_us + {g.LATE_US} THEN array({text(g.future(name))}) ELSE vals END AS vals"
+    late = f"CASE WHEN {event} > append_us + {g.LATE_US} THEN array({text(g.future(topic.fields[name]))}) ELSE vals END AS vals"
     return _select([*_POSITION, late], rows)
 
 

@@ -143,7 +143,7 @@ def _outcomes(topic: Topic) -> str:
     """Return the outcomes: for each field `f` of the table and its text `k`, and `x`, what that is as an integer."""
     fields = topic.fields.values()
     table = f"from_json({text(json.dumps([_row(i, field) for i, field in enumerate(fields)]))}, '{_TABLE}')"
-    names = ", ".join(text(f'"{field.name}') for field in fields)
+    names = ", ".join(text(f'"{field.member}') for field in fields)
     texts = f"transform(array({names}), name -> try_element_at(found, name))"
     return f"zip_with({table}, {texts}, (f, k) -> transform(array({_integer(topic)}), x -> {_outcome(topic)})[0])"
 

@@ -34,7 +34,7 @@ def pattern(topic: Topic) -> str:
     parts = []
     for i, field in enumerate(topic.fields.values()):
         value = f"(?:{_value(field)}|null)" if field.optional else _value(field)
-        pair = f"{space},{space}" * (i > 0) + f'"{field.name}"{space}:{space}{value}'
+        pair = f"{space},{space}" * (i > 0) + f'"{_key(field)}"{space}:{space}{value}'
         parts.append(f"(?:{pair})?" if field.optional and i else pair)
     return rf"\A\{{{space}{''.join(parts)}{space}\}}{space}\z"
 
@@ -69,6 +69,11 @@ def pads(fields: Iterable[Field]) -> tuple[str, str] | None:
     scales = sorted({f.scale for f in fields if f.scale})
     cuts = (rf"{_scale_mark(s)}(?:(?<={MARK}{_scale_mark(s)})0{{{s}}}|({_D}{{{s}}})0*)" for s in scales)
     return ("|".join(cuts), "".join(f"${i}" for i in range(1, len(scales) + 1))) if scales else None
+
+
+def _key(field: Field) -> str:
+    """Return a JSON key as a pattern; of all that a key may hold only the point means more than itself."""
+    return field.member.replace(".", "[.]")
 
 
 def _scale_mark(scale: int) -> str:

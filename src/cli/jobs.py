@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def produce(context: typer.Context) -> None:
-    """Send a dataset's sample rows to Kafka. Flags: see `braid produce --help`."""
+    """Send a dataset's rows to Kafka, or synthetic events, or its archive once more: `braid produce --help`."""
     from producer.kafka_producer import main
 
     _end(main(context.args))

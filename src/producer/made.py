@@ -39,7 +39,7 @@ def record_of(topic: Topic, values: Mapping[str, Value]) -> bytes:
 
 
 def _member(field: Field, value: Value) -> bytes:
-    return orjson.dumps(field.name) + b":" + json_of(field, value)
+    return orjson.dumps(field.member) + b":" + json_of(field, value)
 
 
 def _array(texts: Sequence[bytes]) -> bytes:

@@ -28,7 +28,7 @@ from producer.tables import DataError, Joined, Refusal, Row
 Value: TypeAlias = str | int | Decimal | None
 
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_PLACE = re.compile(r"\$\.([a-z0-9_]+): (.*)", re.DOTALL)
+_PLACE = re.compile(r"\$\.([^:]+): (.*)", re.DOTALL)
 SHOWN = 60  # characters of a refused cell
 THE_FILE_HAS = "; the file has "  # what follows a reason, where a cell broke it
 _TIME = b"\0"  # where the time goes in a template; JSON text never holds this byte
@@ -158,13 +158,13 @@ def template_of(topic: Topic, data: Joined, number: int, made: str | None, event
         return row
     parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us)
     if isinstance(parsed, DeadLetter):
-        return _refusal(parsed.reason, row, data)
+        return _refusal(topic, parsed.reason, row, data)
     fields = {n: value_of(f, parsed.values.get(n)) for n, f in topic.fields.items() if parsed.values.get(n) is not None}
     texts = {n: b'"' + _TIME + b'"' if n == made else json_of(topic.fields[n], value) for n, value in fields.items()}
-    value = b"{" + b",".join(orjson.dumps(name) + b":" + text for name, text in texts.items()) + b"}"
+    value = b"{" + b",".join(orjson.dumps(topic.fields[n].member) + b":" + text for n, text in texts.items()) + b"}"
     key = b"[" + b",".join(texts[name] for name in topic.event_id) + b"]"
     if len(value) > MAX_BYTES:  # a number written out to its scale can be longer than it stood in the file
-        return _refusal(TOO_LONG, row, data)
+        return _refusal(topic, TOO_LONG, row, data)
     if made:
         fields[made] = None  # its place; every event fills in its own time
     return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made)
@@ -177,16 +177,16 @@ def _raw(topic: Topic, row: Row, made: str | None, event_us: int) -> bytes:
         text = iso(event_us) if name == made else row.values.get(name, "")
         if text:
             bare = field.numeric and _JSON_NUMBER.fullmatch(text)
-            members[name] = orjson.Fragment(text) if bare else text
+            members[field.member] = orjson.Fragment(text) if bare else text
     return orjson.dumps(members)
 
 
-def _refusal(reason: str, row: Row, data: Joined) -> Refusal:
+def _refusal(topic: Topic, reason: str, row: Row, data: Joined) -> Refusal:
     place = _PLACE.fullmatch(reason)
-    if place is None or place[1] not in data.file_of:
+    column = next((f.name for f in topic.fields.values() if place and f.member == place[1]), "")
+    if place is None or column not in data.file_of:
         file, line = next(iter(row.lines.items()))
         return Refusal(file, line, "", reason)
-    column = place[1]
     file = data.file_of[column]
     text = row.values[column]
     shown = f"{THE_FILE_HAS}{text[:SHOWN]!r}" + ("…" if len(text) > SHOWN else "") if text else ""

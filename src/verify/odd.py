@@ -57,7 +57,7 @@ def values(topic: Topic, raw: bytes | None, append_us: int) -> dict[str, Any] | 
         if not raw or len(raw) > _BYTES:
             return None
         document = _document(raw.decode())
-        found = {f.name: _field(f, document.get(f.name), topic.event_time.zone) for f in topic.fields.values()}
+        found = {f.name: _field(f, document.get(f.member), topic.event_time.zone) for f in topic.fields.values()}
     except (_Dead, UnicodeDecodeError):
         return None
     event_us = found[topic.event_time.field] if topic.event_time.field else append_us

@@ -66,7 +66,7 @@ def _ordered(fields: Sequence[Field]) -> str:
             f"-?(?:0|[1-9][0-9]{{0,9}})(?:\\.[0-9]{{1,{field.scale}}})?" if field.scale else "-?(?:0|[1-9][0-9]{0,9})"
         )
         value = f"({number if field.numeric else _STRING}{'|null' if field.optional else ''})"
-        pair = f'{f"{_W},{_W}" if i else ""}"{field.name}"{_W}:{_W}{value}'
+        pair = f'{f"{_W},{_W}" if i else ""}"{_key(field)}"{_W}:{_W}{value}'
         parts.append(f"(?:{pair})?" if field.optional else pair)
     return (
         f"\\A{_W}\\{{{_W}{''.join(parts)}{_W}\\}}{_W}\\z"
@@ -119,9 +119,14 @@ def start_of(window_us: int) -> str:
 
 def _token(field: Field, i: int) -> str:
     """Return a field's value as it is written, with its quotes; null when it is absent or null."""
-    pattern = f'"{field.name}"{_W}:{_W}("[^"]*"|[^",}} \\t\\n\\r]+)'
+    pattern = f'"{_key(field)}"{_W}:{_W}("[^"]*"|[^",}} \\t\\n\\r]+)'
     found = f"CASE WHEN ordered THEN s.t{i} WHEN flat THEN regexp_extract(j, {literal(pattern)}, 1) END"
     return f"nullif(nullif({found}, ''), 'null')"
+
+
+def _key(field: Field) -> str:
+    """Return a field's JSON key as a pattern; of all that a key may hold only the point means more than itself."""
+    return field.member.replace(".", "[.]")
 
 
 def _check(field: Field, token: str) -> str:

@@ -60,6 +60,16 @@ TOPICS = [
         Field("level", "decimal", scale=9, optional=True),
         Field("whole", "decimal", scale=0, min=Decimal("-2.5"), max=Decimal("2.5")),
     ),
+    topic(
+        "camel.case",
+        ("trip_id", "seen"),
+        EventTime("seen", "Europe/Zurich"),
+        Field("trip_id", "string", max_length=64, key="tripId"),
+        Field("seen", "time", key="@timestamp"),
+        Field("fare", "decimal", scale=2, optional=True, key="fare.total-net amount"),
+        Field("n_bags", "integer", min=Decimal(0), key="N"),
+        Field("plain", "string", optional=True),
+    ),
     topic("plain", ("id",), EventTime(None), Field("id", "string"), Field("at", "time", optional=True)),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from braid import dead, records
 from braid.adapters.memory import FixedClock, MemoryDeadLetters
 from braid.dead import Place
-from braid.declaration import load
+from braid.declaration import load, parse
 from braid.errors import UsageError
 from braid.gaps import RECREATED, Accepted, Loss
 from braid.ports import DeadLetterRow
@@ -86,6 +86,22 @@ def test_a_document_that_is_none_leads_to_the_grammar() -> None:
     found = records.parse(TOPIC, b"{'a': 1}", NOW_US)
     assert isinstance(found, records.DeadLetter)
     assert dead.rule(TOPIC, found.reason) == (None, "a record is one JSON object by docs/records.md, section 1")
+
+
+def test_a_reason_names_the_key_of_the_record_and_leads_to_the_field() -> None:
+    (topic,) = parse(
+        "dataset: trips\ntopic: trips\nevent_id: [trip_id]\nevent_time: {field: seen, zone: UTC}\n"
+        "fields:\n  trip_id: {type: integer, key: tripId}\n  seen: {type: time, key: '@timestamp'}\n"
+        "views: {ids: {by: [trip_id], window: all, measures: {ids: {of: trip_id, stats: [max]}}}}\n"
+    ).topics
+    for raw, reason, rule in (
+        (b'{"trip_id": 7}', "$.tripId: missing", ("trip_id", "an integer")),
+        (b'{"tripId": 7, "@timestamp": "2026-01-02T00:00:00Z"}', "$.@timestamp: later than 5 minutes after the append time",
+         ("seen", "a time at most 5 minutes after the record's append time")),
+    ):  # fmt: skip
+        found = records.parse(topic, raw, 1_767_225_600_000_000)
+        assert isinstance(found, records.DeadLetter)
+        assert (found.reason, dead.rule(topic, found.reason)) == (reason, rule)
 
 
 # ---- sent again ------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ REFUSED = [
     ("city: {type: string}", "city: {type: text}", 8, "$.fields.city.type", "'string', 'decimal', 'integer' or 'time', got 'text'"),
     ("city: {type: string}", "city: {}", 8, "$.fields.city.type", "a value, got nothing; add the key 'type'"),
     ("city: {type: string}", "city: {type: string, lenght: 3}", 8, "$.fields.city.lenght",
-     "one of max, max_length, meaning, min, optional, scale, type, unit, values, got 'lenght'"),
+     "one of key, max, max_length, meaning, min, optional, scale, type, unit, values, got 'lenght'"),
     ("  note:", "  seq:", 10, "$.fields.seq", "a name that Braid does not use itself, got 'seq'; choose another name"),
     ("scale: 2, min: 0, max: 500", "unit: USD", 9, "$.fields.fare", "a scale (decimal digits) for a decimal, got none; add scale: 6"),
     ("city: {type: string}", "city: {type: string, scale: 2}", 8, "$.fields.city.scale", "no scale, or type: decimal, got type string"),
@@ -118,6 +118,29 @@ REFUSED = [
     ("{view: by_city}", "{view: by_city, layer: fast}", 20, "$.api./api/fares.layer", "'merged', 'batch' or 'speed', got 'fast'"),
     ("  /api/fares", "  /fares", 20, "$.api./fares", "text that matches '^/api/[a-z0-9/_-]+$', got '/fares'"),
 ]  # fmt: skip
+
+
+def test_a_field_may_be_read_from_another_json_key() -> None:
+    with pytest.raises(DeclarationError, match=r"\$\.fields\..*\.key: expected text that matches"):
+        parse(TWO_KEYS.replace("tripId", "a'b"))
+    with pytest.raises(DeclarationError, match=r"expected a JSON key of its own, got 'at', which is that of at"):
+        parse(TWO_KEYS.replace("tripId", "at"))
+    found = parse(TWO_KEYS)
+    assert (found.topics[0].fields["trip"].key, found.topics[0].fields["trip"].member) == ("tripId", "tripId")
+    # it decides numbers, and a declaration without one has the hash it always had
+    assert found.hash != parse(TWO_KEYS.replace(", key: tripId", "")).hash
+
+
+TWO_KEYS = """
+dataset: two
+topic: two
+event_id: [trip]
+event_time: {field: at, zone: UTC}
+fields:
+  at:   {type: time}
+  trip: {type: integer, key: tripId}
+views: {trips: {by: [trip], window: all, measures: {trips: {of: trip, stats: [max]}}}}
+"""
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,11 @@ def holds(made: Draft, source: Rows | Records, some: list[Sample]) -> None:
 
 def _values(made: Draft, sample: Sample) -> tuple[object, ...]:
     topic = made.declaration.topics[0]
+    by_key = {field.member: field for field in topic.fields.values()}
     members = [
-        f"{json.dumps(name)}:{cell if topic.fields[name].numeric else json.dumps(cell)}"
-        for name, cell in sample.cells.items()
-        if name in topic.fields and cell is not None
+        f"{json.dumps(key)}:{cell if by_key[key].numeric else json.dumps(cell)}"
+        for key, cell in sample.cells.items()
+        if key in by_key and cell is not None
     ]
     event = records.parse(topic, ("{" + ",".join(members) + "}").encode(), NOW_US)
     assert isinstance(event, Event), event
@@ -158,6 +159,25 @@ def test_a_scalar_is_read_as_the_text_it_was(text: str) -> None:
     node = yaml.compose(f"a: [{scalar(text)}]  # x", Loader=_Loader)
     assert node.value[0][1].value[0].value == text
     assert node.value[0][1].value[0].tag == "tag:yaml.org,2002:str"
+
+
+def test_json_keys_that_are_no_names_are_read_by_a_key() -> None:
+    documents = [
+        f'{{"tripId": {n}, "Pick-up zone": "z{n % 3}", "day": "mon", "offset": {n}, "日本": 1, "trip_id": "t", "a\'b": 2, "": 3}}'
+        for n in range(60)
+    ]
+    made, _ = drafted(lines(documents))
+    fields = made.declaration.topics[0].fields
+    assert {name: field.key for name, field in fields.items()} == {
+        "pick_up_zone": "Pick-up zone", "own_day": "day", "own_offset": "offset", "trip_id": "",
+    }  # fmt: skip
+    # its own name is taken by another key, and those that a declaration cannot write stay out
+    left_out = [line for line in made.told if line.startswith("left out")]
+    assert [line.split()[2].rstrip(":") for line in left_out][:2] == ["tripId", "日本"]
+    assert "pick_up_zone: {type: string, key: Pick-up zone, max_length: 32" in made.text
+    event = records.parse(made.declaration.topics[0], documents[7].encode(), NOW_US)
+    assert isinstance(event, Event)
+    assert (event.values["own_offset"], event.values["pick_up_zone"]) == (7, "z1")
 
 
 # ---- what is chosen ----------------------------------------------------------------------------------------------

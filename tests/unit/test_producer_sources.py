@@ -170,3 +170,22 @@ def test_a_missing_column_is_named_before_anything_is_sent() -> None:
 
 def test_no_rows_no_events_even_without_end() -> None:
     assert list(events(LANDCOVER, Joined((), DATA.file_of), JANUARY)) == []
+
+
+KEYED = parse("""
+dataset: keyed
+topic: keyed
+event_id: [trip_id]
+event_time: append
+fields:
+  trip_id: {type: integer, key: tripId}
+  fare:    {type: decimal, scale: 2, min: 0, optional: true, key: fare.total}
+views:
+  fares: {by: [trip_id], window: all, measures: {fare: {of: fare, stats: [mean]}}}
+""").topics[0]
+
+
+def test_a_field_with_a_key_is_written_under_it_and_refused_by_its_column() -> None:
+    sent, refused = taken(KEYED, data({"trip_id": "7", "fare": "1.5"}, {"trip_id": "8", "fare": "-1"}), end=2)
+    assert [(event.key, event.value) for event in sent] == [(b"[7]", b'{"tripId":7,"fare.total":1.50}')]
+    assert refused == ["trips.csv line 3, column fare: expected a decimal in [0, 30000000); the file has '-1'"]

@@ -156,6 +156,31 @@ def test_any_sequence_of_messages_and_kills_ends_with_each_once(tmp_path_factory
     assert world.places() == world.expected()
 
 
+def test_what_was_noted_before_a_kill_is_kept_though_the_topic_has_forgotten_it(tmp_path: Path) -> None:
+    for stop in count(1):
+        world = World(tmp_path / str(stop))
+        world.send(6, START_US + HOUR_US - 3)
+        list(world.steps())
+        world.send(9, START_US + 3 * HOUR_US - 18)  # two files
+        before = list(islice(world.steps(), stop))
+        noted = "messages_noted" in before
+        for place, end in world.log.latest([TOPIC]).items():
+            world.log.trim(place, end)
+        world.send(3, START_US + 5 * HOUR_US)
+        list(world.steps())
+        # every file that a reader finds is vouched for, and the other way round
+        files = {p.relative_to(world.archive.path).as_posix() for p in world.archive.folder.rglob("*.parquet")}
+        assert files == {name for run in world.archive.runs() for name in run.files}
+        assert world.archive.damage() is None
+        missing = [run.missing for run in world.archive.runs() if run.missing]
+        assert missing == ([] if noted else [{0: (2, 5), 1: (2, 5), 2: (2, 5)}])
+        lost = set() if noted else {(p, o) for p in range(3) for o in range(2, 5)}
+        assert world.places() == [place for place in world.expected() if place[:2] not in lost]
+        if len(before) < stop:
+            assert stop > 5
+            return
+
+
 def test_a_kill_while_files_are_written_leaves_nothing_to_read(world: World) -> None:
     world.send(4, START_US)
 

@@ -83,7 +83,9 @@ def test_nor_when_it_was_made_of_other_records(declaration, seed):
     (topic,) = declaration.topics
     rows = [json.loads(event.value, parse_float=str, parse_int=str) for event in made(declaration, 8)]
     columns = tuple(topic.fields)
-    lines = tuple(Line(i + 2, tuple(row.get(c, "") for c in columns)) for i, row in enumerate(rows))
+    lines = tuple(
+        Line(i + 2, tuple(row.get(topic.fields[c].member, "") for c in columns)) for i, row in enumerate(rows)
+    )
     samples = join([Table("made.csv", columns, lines)])
     later = made(declaration, 20, seed, Timeline(NOW + 10**12, 7), samples=samples)
     ids = [(topic, event.id64, event.salted64) for topic, event in records(declaration, later)]
