@@ -39,6 +39,10 @@ export class MapPanel extends Panel {
     return new Places(this.part(".figure"), { onkey: (row) => this.page.pick(this.spec.view.by, row, false) });
   }
 
+  get subtitle() {
+    return [this.time.textContent, super.subtitle].filter(Boolean).join(" · ");
+  }
+
   get at() {
     return this.page.state.at[this.spec.view.view];
   }

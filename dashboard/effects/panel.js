@@ -35,6 +35,11 @@ export class Panel {
     return this.spec.kind !== "list";
   }
 
+  /** What stands under the title of a saved picture. */
+  get subtitle() {
+    return this.part("footer").textContent;
+  }
+
   /** What draws: show(config), label(text), available(), picture(title, subtitle), destroy(). */
   drawingOf() {
     const { page, spec } = this;
@@ -48,7 +53,7 @@ export class Panel {
     const { name, title } = this.spec;
     const on = (selector, label, click) => Object.assign(this.part(selector), { ariaLabel: `${title}: ${label}`, onclick: click });
     on(".csv", "save the numbers as CSV", () => save(`${name}.csv`, new Blob([csvOf(this.#tabled())], { type: "text/csv" })));
-    on(".png", "save the picture as PNG", async () => save(`${name}.png`, await this.drawing.picture(title, this.part("footer").textContent)));
+    on(".png", "save the picture as PNG", async () => save(`${name}.png`, await this.drawing.picture(title, this.subtitle)));
     on(".open", "show alone", () => this.page.go({ panel: this.page.state.panel === name ? null : name }));
     const measures = measuresOf(this.spec);
     const group = this.part(".choices");

@@ -28,6 +28,14 @@ const show = Places.prototype.show;
 window.maps = [];
 Places.prototype.show = function (config) { show.call(this, config); if (!window.maps.includes(this)) window.maps.push(this); window.shown = (window.shown ?? 0) + 1; };
 """
+# what is drawn as soon as a window is shown, before anything else can be asked
+AT_ONCE = """async (index) => {
+    const range = document.querySelector(".scrub input"), panel = range.closest(".panel");
+    range.value = index;
+    range.dispatchEvent(new Event("input"));
+    while (panel.dataset.window !== `2026-01-01T00:0${index}:00Z`) await new Promise(requestAnimationFrame);
+    return window.maps[0].marks.get("chi-0001").row.trip_count;
+}"""
 DRAWN = """() => Object.fromEntries([...window.maps.at(-1).marks].map(([key, m]) => [key,
     {at: [m.getLatLng().lat, m.getLatLng().lng], color: m.options.fillColor, shape: m.options.shape, radius: m.getRadius(), n: m.row.n}]))"""
 
@@ -274,12 +282,13 @@ def test_it_follows_what_is_newest_and_stays_where_it_was_put(
         until_shown(watched, "2026-01-01 00:06")
         check_drawn(watched, answered(watched.page, url, 6))
         scrub(watched, 2)
-        late = [trip(10**8 + i, 2, "chi-0001", 100, (41_809_000, -87_698_500)) for i in range(3)]
+        late = [trip(10**8 + i, 1 + i % 2, "chi-0001", 100, (41_809_000, -87_698_500)) for i in range(6)]
         world.commit([*late, *trips(range(8, 9))])  # type: ignore[arg-type]
         service.step()
         watched.page.wait_for_function("() => document.querySelector('.scrub input').max === '7'")
         watched.page.wait_for_function("() => window.maps[0].marks.get('chi-0001').row.trip_count === 5")
         check_drawn(watched, answered(watched.page, url, 2))  # a late event is in the window that is shown
+        assert watched.page.evaluate(AT_ONCE, 1) == 5  # and in one that was held before it came
         assert watched.wrong == []
         watched.page.context.close()
 
