@@ -139,10 +139,10 @@ def test_many_values_estimates_hours_that_come_twice_and_rounding_of_halves():
     log: Log = []
     for i in range(2000):
         at = (
-            f"2025-10-26T0{1 + i % 3}:{i % 60:02d}:00" if i % 7 else "2025-03-30T02:30:00Z"
-        )  # the night of two two-o'clocks
+            f"2025-10-26T0{1 + i % 3}:{i % 60:02d}:00" if i % 7 else "2025-03-30T02:30:00"
+        )  # the night of two two-o'clocks, and the night without one
         score = f"{i % 911 - 3}.{i % 100:02d}5" if i % 5 else "-0.55"
-        raw = f'{{"id": "n{i % 1500}", "room": "r{i % 2}", "at": "{at}", "score": {score}}}'
+        raw = f'{{"id": "n{i % 1999}", "room": "r{i % 3 // 2}", "at": "{at}", "score": {score}}}'
         log.append(("small", 0, i, APPEND_US, raw.encode()))
     recount = Recount(FORUM, log, spans_of(log))
     for view in declaration.views:
