@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -57,7 +58,7 @@ class Load(threading.Thread):
             for name, declaration in DECLARED.items()
             for topic in declaration.topics
         }
-        self._bootstrap = bootstrap
+        self._broker = bootstrap
         self._ended = threading.Event()
         self._chance = random.Random(7)
 
@@ -69,9 +70,9 @@ class Load(threading.Thread):
             yield event.key, event.value
 
     def run(self) -> None:
-        with EventProducer(self._bootstrap) as producer:
+        with EventProducer(self._broker) as producer:
             for topic in [t.name for d in DECLARED.values() for t in d.topics]:
-                with KafkaLog(self._bootstrap) as log:
+                with KafkaLog(self._broker) as log:
                     log.create(topic, 3)
             while not self._ended.is_set():
                 for (name, topic), rows in self._rows.items():
@@ -145,7 +146,7 @@ class Braid(Pipeline):
 
     def heads(self) -> dict[str, int]:
         """Return the head that the API tells of every dataset."""
-        return {d["dataset"]: (d["head"] or {"seq": 0})["seq"] for d in self.get("/api/v1/status")["datasets"]}
+        return {d["dataset"]: (d.get("head") or {"seq": 0})["seq"] for d in self.get("/api/v1/status")["datasets"]}
 
     def flows(self) -> None:
         """Wait until every dataset has counted something that came after now."""
@@ -170,7 +171,7 @@ class Braid(Pipeline):
     def answers(self) -> dict[tuple[str, str], dict]:
         """Return a merged answer with its states of every view."""
         return {
-            (name, view.name): self.view(view.name, name, limit="100000")
+            (name, view.name): self.eventually("an answer", partial(self.view, view.name, name, limit="100000"))
             for name, declaration in DECLARED.items()
             for view in declaration.views
         }
@@ -222,15 +223,17 @@ def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
         braid.killed(name)
         braid.flows()
         note(f"{name} killed, every dataset counts on")
-    for worker in braid.beneath("api", "python")[:1]:
-        worker.kill()
+    worker, *_ = braid.eventually("the API has a worker", lambda: braid.beneath("api", ""))
+    worker.kill()
     jvms = {name: braid.beneath(f"speed-{name}", "java") for name in DECLARED}
     pids = {name: braid.now(f"speed-{name}") for name in DECLARED}
     assert all(jvms.values())
     for one in [p for some in jvms.values() for p in some]:
         one.kill()
     for name, pid in pids.items():
-        braid.eventually(f"{name}'s driver ends with its JVM", lambda n=name, p=pid: braid.now(f"speed-{n}") != p)
+        braid.eventually(
+            f"{name}'s driver ends with its JVM", lambda n=name, p=pid: braid.now(f"speed-{n}") != p, PATIENCE_S
+        )
     braid.flows()
     note("the API's worker and the JVM of every stream killed, every dataset counts on")
 
@@ -238,7 +241,7 @@ def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
     drivers = [braid.now(f"speed-{name}") for name in DECLARED]
     for pid in (keeper, *drivers):  # the supervisor first, so that nobody starts the others again
         os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(p) for p in (keeper, *drivers) if psutil.pid_exists(p)], timeout=30)
+    braid.eventually("no supervisor", lambda: Supervisor.of(braid.settings) is None)
     braid.up()
     braid.flows()
     note("the supervisor and every stream's driver killed, `up`, every dataset counts on")
@@ -276,7 +279,7 @@ def publications(braid, first: str, second: str, names: list[str], note) -> None
     )
     braid.due(victim)
     for name in names:
-        braid.eventually(f"{name} is published", lambda name=name: braid.generation(name) > 0, PATIENCE_S)
+        braid.eventually(f"{name} is published", lambda name=name: braid.generation(name) > 0, 2 * PATIENCE_S)
     braid.flows()
     note("a batch's JVM killed; every dataset is published and counts on")
 
