@@ -24,6 +24,7 @@ import pytest
 
 from batch_layer.schedule import LAST, write
 from braid.adapters import cassandra
+from braid.adapters.clock import SystemClock
 from braid.adapters.kafka import EventProducer, KafkaLog
 from braid.declaration import Declaration, Topic, load_all
 from braid.errors import StoreUnavailable
@@ -65,7 +66,8 @@ class Load(threading.Thread):
     def _events(self, declaration: Declaration, topic: Topic) -> Iterator[tuple[bytes, bytes]]:
         data = read_folder(folder_of(CHECKOUT / "data" / declaration.dataset, topic))
         made = made_field(topic, data)
-        timeline = Timeline(1_767_225_600_000_000, 10_000_000 if made else 0)  # from 2026-01-01 on
+        # from 2026-01-01 on; rows that hold their time keep it, and none may lie ahead of now
+        timeline = Timeline(1_767_225_600_000_000, 10_000_000) if made else Timeline(SystemClock().now_us(), 0)
         for event in events(topic, data, timeline):  # round and round: after the last row come copies
             yield event.key, event.value
 
