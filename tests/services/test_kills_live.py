@@ -161,10 +161,10 @@ class Braid(Pipeline):
 
         self.eventually("every dataset counts on", on, PATIENCE_S)
 
-    def due(self, *names: str) -> None:
-        """Let the schedules of datasets find their next run due."""
+    def due(self, *names: str, since_us: int = 0) -> None:
+        """Let the schedules of datasets find that their newest run was long ago, or at another time."""
         for name in names:
-            write(self.settings.home / "batch" / name / LAST, {"started_us": 0})
+            write(self.settings.home / "batch" / name / LAST, {"started_us": since_us})
 
     def generation(self, name: str) -> int:
         """Return the generation in the answers."""
@@ -268,12 +268,13 @@ def publications(braid, first: str, second: str, names: list[str], note) -> None
     schedule = braid.now(f"batch-{second}")
     braid.eventually("a batch runs", lambda: braid.beneath(f"batch-{second}", "java"))
     os.kill(schedule, signal.SIGKILL)  # its job goes on without it
+    braid.due(second, since_us=SystemClock().now_us())
     braid.eventually("the schedule comes back", lambda: braid.now(f"batch-{second}") != schedule)
     braid.eventually("a batch is killed in its middle", mark.exists, PATIENCE_S)
     braid.told.write_text("", "ascii")
     note("a batch killed in its middle, a schedule killed over its batch")
-    braid.due(*names)
-    victim = names[-1]
+    victim, *others = [name for name in names[::-1] if name != second]
+    braid.due(victim, *others)
     for jvm in braid.eventually("another batch runs", lambda: braid.beneath(f"batch-{victim}", "java", 4.0)):
         jvm.kill()
     braid.eventually(
