@@ -37,7 +37,7 @@ from tests.services.recount import Recount, Span
 
 CHECKOUT = Path(__file__).parents[2]
 DECLARED = load_all(CHECKOUT / "datasets")
-SERVICES = ("kafka", "cassandra", "hive", "api")
+SERVICES = ("kafka", "cassandra", "hive")
 BURST, EVERY_S = 25, 3.0  # events of each topic at once; streams that never rest leave two cores nothing for batches
 PATIENCE_S = 300
 
@@ -217,16 +217,13 @@ def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
 
     braid.flows()
     note("every dataset counts")
-    first, second, *_ = names = list(DECLARED)
-    publications(braid, first, second, names, note)
+    publications(braid, note)
     early = braid.answers()
 
     for name in SERVICES:
         braid.killed(name)
         braid.flows()
         note(f"{name} killed, every dataset counts on")
-    worker, *_ = braid.eventually("the API has a worker", lambda: braid.beneath("api", ""))
-    worker.kill()
     jvms = {name: braid.beneath(f"speed-{name}", "java") for name in DECLARED}
     pids = {name: braid.now(f"speed-{name}") for name in DECLARED}
     assert all(jvms.values())
@@ -237,7 +234,7 @@ def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
             f"{name}'s driver ends with its JVM", lambda n=name, p=pid: braid.now(f"speed-{n}") != p, PATIENCE_S
         )
     braid.flows()
-    note("the API's worker and the JVM of every stream killed, every dataset counts on")
+    note("the JVM of every stream killed, every dataset counts on")
 
     keeper = int((braid.settings.run / "supervisord.pid").read_text("ascii"))
     drivers = [braid.now(f"speed-{name}") for name in DECLARED]
@@ -259,32 +256,37 @@ def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
     note("every answer is recounted")
 
 
-def publications(braid, first: str, second: str, names: list[str], note) -> None:
-    """Publish every dataset by its schedule; a job dies in the middle, a schedule over its job, and a JVM beneath one."""
+def publications(braid, note) -> None:
+    """Publish every dataset by its schedule; a job dies in its middle, a schedule over its job, a JVM beneath a job, and the API."""
+    first, second, third, *others = DECLARED
     mark = braid.settings.run / "failpoints" / "batch.views:kill9"
     mark.unlink(missing_ok=True)
-    braid.told.write_text("batch.views:kill9", "ascii")  # whoever comes by first
-    braid.due(first, second)
+    braid.told.write_text("batch.views:kill9", "ascii")
+    braid.due(first)
+    braid.killed("api")
+    worker, *_ = braid.eventually("the API has a worker", lambda: braid.beneath("api", ""))
+    worker.kill()
+    braid.flows()
+    note("the API and its worker killed, every dataset counts on")
+    braid.eventually("a batch is killed in its middle", mark.exists, PATIENCE_S)
+    braid.told.write_text("", "ascii")
+    note("a batch killed in its middle")
+    braid.due(second, third, first, *others)
     schedule = braid.now(f"batch-{second}")
     braid.eventually("a batch runs", lambda: braid.beneath(f"batch-{second}", "java"))
     os.kill(schedule, signal.SIGKILL)  # its job goes on without it
     braid.due(second, since_us=SystemClock().now_us())
     braid.eventually("the schedule comes back", lambda: braid.now(f"batch-{second}") != schedule)
-    braid.eventually("a batch is killed in its middle", mark.exists, PATIENCE_S)
-    braid.told.write_text("", "ascii")
-    note("a batch killed in its middle, a schedule killed over its batch")
-    victim, *others = [name for name in names[::-1] if name != second]
-    braid.due(victim, *others)
-    for jvm in braid.eventually("another batch runs", lambda: braid.beneath(f"batch-{victim}", "java", 4.0)):
+    for jvm in braid.eventually("another batch runs", lambda: braid.beneath(f"batch-{third}", "java", 4.0)):
         jvm.kill()
-    braid.eventually(
-        "its schedule knows", lambda: "error" in (braid.settings.home / "batch" / victim / LAST).read_text("utf-8")
-    )
-    braid.due(victim)
-    for name in names:
+    last = braid.settings.home / "batch" / third / LAST
+    braid.eventually("its schedule knows", lambda: "error" in last.read_text("utf-8"))
+    braid.due(third)
+    note("a schedule killed over its batch, and a JVM beneath a batch")
+    for name in DECLARED:
         braid.eventually(f"{name} is published", lambda name=name: braid.generation(name) > 0, 2 * PATIENCE_S)
     braid.flows()
-    note("a batch's JVM killed; every dataset is published and counts on")
+    note("every dataset is published and counts on")
 
 
 def exact(braid, name: str, early: dict, late: dict, whole: dict) -> None:
