@@ -210,7 +210,7 @@ def braid(stack, tmp_path_factory):
         found.load.stop()
 
 
-@pytest.mark.timeout(1800)  # five streams start three times, and five batches run: six minutes where nothing else does
+@pytest.mark.timeout(1800)  # every stream starts three times, every batch runs
 def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
     began = time.monotonic()
 
