@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.output import Json
+
 _HANDED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -53,8 +55,9 @@ def demo(
         str | None,
         typer.Option("--dataset", help="The same; `all` shows every dataset with sample data, side by side."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Run the whole pipeline once, from files to an answer, and leave the stack running."""
+    """Run the whole pipeline once, from files to an answer, and leave the stack running. Says what it costs, on stderr."""
     from rich.console import Console
 
     from braid.adapters.environment import load
@@ -63,7 +66,8 @@ def demo(
     from producer.kafka_producer import main
 
     settings = load()
-    show.run(settings, load_all(settings.root / "datasets"), named or dataset, main, Console(stderr=True))
+    declared = load_all(settings.root / "datasets")
+    show.run(settings, declared, named or dataset, main, Console(stderr=True), as_json=as_json)
 
 
 def _named(words: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from stack.programs import Program
 
 _SPEED_ORDER, _API_ORDER, _BATCH_ORDER = 10, 20, 30  # the services come before them, at 0
 _ASK_S = 5.0
+_START_S = 60.0  # streams start together: each more makes all of them wait for the cores
 
 
 def layers(settings: Settings, datasets: Sequence[str]) -> list[Program]:
@@ -23,7 +24,7 @@ def layers(settings: Settings, datasets: Sequence[str]) -> list[Program]:
     ----------
     datasets : names of declarations under datasets/
     """
-    streams = [_speed(settings, name) for name in datasets]
+    streams = [_speed(settings, name, len(datasets)) for name in datasets]
     schedules = [_batch(settings, name) for name in datasets]
     return [*streams, _api(settings, datasets), *schedules]
 
@@ -37,7 +38,8 @@ def _env(settings: Settings) -> dict[str, str]:
     return {"BRAID_ROOT": str(settings.root), **settings.spark_env()}
 
 
-def _speed(settings: Settings, dataset: str) -> Program:
+def _speed(settings: Settings, dataset: str, together: int) -> Program:
+    """Return the stream of a dataset, one of so many that are started together."""
     name = f"speed-{dataset}"
     return Program(
         name=name,
@@ -46,6 +48,7 @@ def _speed(settings: Settings, dataset: str) -> Program:
         order=_SPEED_ORDER,
         prepare=partial(_forget, settings, name),
         ready=_says(settings, name, "streaming"),
+        ready_timeout_s=_START_S * (1 + together),
         heartbeat=settings.heartbeat(name),
         heap_mb=settings.heaps.speed,
         stopwaitsecs=60,

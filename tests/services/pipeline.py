@@ -312,15 +312,16 @@ def check_verified(pipeline: Pipeline, dataset: str) -> None:
 
 
 @contextmanager
-def running(stack: Settings, settings: Settings) -> Iterator[Callable[[], Settings]]:
+def running(stack: Settings, settings: Settings, *, schedules: bool = False) -> Iterator[Callable[[], Settings]]:
     """Run the streams and the API of a root over the services of `stack`; they are stopped and forgotten at the end.
 
-    Batches are run by hand, so that a test knows when. Yields what a person does with `braid up`: it starts what does
+    Batches are run by hand, so that a test knows when, unless `schedules` run as well. Yields what a person does with `braid up`: it starts what does
     not run, and returns the settings of the running Braid.
     """
 
     def programs(chosen: Settings) -> list[Program]:
-        mine = [p for p in layers(chosen, list(chosen_datasets(chosen))) if not p.name.startswith("batch-")]
+        mine = layers(chosen, list(chosen_datasets(chosen)))
+        mine = [p for p in mine if schedules or not p.name.startswith("batch-")]
         started.update(p.name for p in mine)
         return [*services(stack), *mine]  # the services as they run: of another root's paths they would be started anew
 

@@ -18,6 +18,7 @@ SUITES = {
     "test_datasets_live.py": "datasets",
     "test_gaps_live.py": "gaps",
     "test_sent_live.py": "sent",
+    "test_kills_live.py": "kills",
 }
 TESTS = {
     "test_both_jobs_run_as_bare_spark_submit_lines": "bare",

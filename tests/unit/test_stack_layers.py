@@ -26,3 +26,11 @@ def test_a_new_dataset_changes_the_api_and_no_other_program(here: Settings) -> N
     before, after = launched(["a"]), launched(["a", "b"])
     assert {name for name in before if before[name] != after[name]} == {"api"}
     assert launched(["a"]) == before
+
+
+def test_streams_that_start_together_are_waited_for_longer(here: Settings) -> None:
+    def waits(datasets: list[str]) -> set[float]:
+        return {p.ready_timeout_s for p in layers(here, datasets) if p.name.startswith("speed-")}
+
+    assert waits(["a"]) == {120.0}
+    assert waits(["a", "b", "c", "d", "e"]) == {360.0}
