@@ -13,6 +13,7 @@ import importlib
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from bench import noise, report
@@ -52,18 +53,25 @@ def main() -> int:
         parser.error(f"--only: expected some of {', '.join(METRICS)}, got {unknown[0]!r}")
     began, results = time.time(), list[Result]()
     before = noise.looked()
+    interrupted = False
     with folder() as where:
         lab = Lab(where)
         try:
             for name in sorted(wanted, key=METRICS.index):
                 results.append(_one(lab, name, Size(quick=given.quick)))
+        except KeyboardInterrupt:  # what was measured before is not thrown away
+            interrupted = True
         finally:
             say("stopping everything")
             lab.close()
+    if interrupted and not results:
+        return 130
     facts = report.Facts(began, time.time() - began, given.quick, before, noise.looked())
     written = report.write(given.out, facts, results)
     print(written.read_text("utf-8"))
     say(f"written: {written} and the files beside it")
+    if interrupted:
+        return 130
     return 1 if any(not [r for r in result.rows if r.product is not None] for result in results) else 0
 
 
@@ -72,11 +80,13 @@ def _one(lab: Lab, name: str, size: Size) -> Result:
     began = time.monotonic()
     try:
         found: Result = importlib.import_module(f"bench.metrics.{name}").run(lab, size)
-    except (Failed, BraidError) as why:
+    except Exception as why:  # noqa: BLE001 - an hour's other metrics are not given up for one; its row says what happened
+        if not isinstance(why, (Failed, BraidError)):
+            traceback.print_exc()
         found = Result(name, name, "")
-        found.failed(name, why)
+        found.failed(name, f"{type(why).__name__}: {why}")
     found.seconds = time.monotonic() - began
-    say(f"{name}: {found.seconds:.0f} s" + (f", {len(found.void)} void" if found.void else ""))
+    say(f"{name}: {found.seconds:.0f} s" + "".join(f"\n          void: {text}" for text in found.void))
     return found
 
 

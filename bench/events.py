@@ -70,7 +70,7 @@ class Reference:
 def reference(plain: dict[str, Any]) -> Reference:
     """Return what `Reference.plain` gave."""
     states = {(start, name): (n, *rest) for start, name, n, *rest in plain["states"]}
-    return Reference(states, plain["good"], plain["copies"], plain["dead"])  # type: ignore[arg-type]
+    return Reference(states, plain["good"], plain["copies"], plain["dead"])
 
 
 def merged(a: State, b: State) -> State:

@@ -269,10 +269,14 @@ class Client:
             There is no answer.
         """
         held = self._etags.get(path)
+        headers = {"If-None-Match": held[0]} if held else {}
         try:
-            self._connection.request("GET", path, headers={"If-None-Match": held[0]} if held else {})
-            answer = self._connection.getresponse()
-            body, etag = answer.read(), answer.headers.get("ETag")
+            try:
+                answer, body = self._asked(path, headers)
+            except (ConnectionError, http.client.RemoteDisconnected):  # it was idle for longer than it is kept
+                self._connection.close()
+                answer, body = self._asked(path, headers)
+            etag = answer.headers.get("ETag")
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise StoreUnavailable(f"{path}: {error}") from error
@@ -284,6 +288,11 @@ class Client:
         if etag:
             self._etags[path] = (etag, found)
         return found
+
+    def _asked(self, path: str, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        self._connection.request("GET", path, headers=headers)
+        answer = self._connection.getresponse()
+        return answer, answer.read()
 
 
 def view(name: str, view_name: str, query: str = "") -> str:

@@ -60,8 +60,11 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None without a target, or without a number."""
-        number = self.product if self.target and self.target.of == "product" else self.ratio and self.ratio.middle
-        return None if self.target is None or number is None else self.target.met(number)
+        if self.target is None:
+            return None
+        between = self.ratio.middle if self.ratio else None
+        number = self.product if self.target.of == "product" else between
+        return None if number is None else self.target.met(number)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 NOISE = 0.10  # a pair in which the machine itself moved more than this says nothing about the arms
 LATE = 0.01  # of its length: a load that missed its schedule by more was not the load that is claimed
@@ -181,7 +182,7 @@ def moved(before: Mapping[str, float], after: Mapping[str, float], most: float =
     )
 
 
-def differences(got: Mapping[object, object], expected: Mapping[object, object], most: int = 3) -> str:
+def differences(got: Mapping[Any, Any], expected: Mapping[Any, Any], most: int = 3) -> str:
     """Return in words where an answer differs from the reference, empty when nowhere.
 
     Examples

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pyspark.sql import SparkSession
@@ -83,12 +83,12 @@ def _filled(ids: int) -> None:
     def filled(steps: Any, heart: Heartbeat) -> Any:
         driver = started(steps, heart)
         began = time.monotonic()
-        for held in fill(driver.seen, ids):
+        for held in fill(cast(LmdbSeenIds, driver.seen), ids):
             heart.beat(f"starting: {held} of {ids} further ids")
         sys.stderr.write(f"{ids} further ids in {time.monotonic() - began:.1f} s\n")
         return driver
 
-    spark_streaming._started = filled  # type: ignore[assignment]
+    spark_streaming._started = filled
 
 
 def fill(seen: LmdbSeenIds, ids: int) -> Iterator[int]:
@@ -106,7 +106,7 @@ def fill(seen: LmdbSeenIds, ids: int) -> Iterator[int]:
         while seen._used() + count * 64 / seen._env.info()["map_size"] > 0.8:
             seen._grow()
         with seen._transaction(write=True) as txn:
-            txn.cursor(seen._ids).putmulti(((raw[i : i + 16], b"") for i in range(0, len(raw), 16)))
+            txn.cursor(seen._ids).putmulti((raw[i : i + 16], b"") for i in range(0, len(raw), 16))
         yield first + count
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from bench import stats
 from bench.lab import Failed, Lab, medians, say
 from bench.results import Result, Row, Size, Target
-from bench.slices import SCREEN_S, Braid, Numbers, Slice, before, measured, relay
+from bench.slices import SCREEN_S, Arm, Braid, Numbers, Slice, before, measured, relay
 
 NAME = "fresh"
 
@@ -24,7 +24,7 @@ def run(lab: Lab, size: Size) -> Result:
         lab.new_topic(f"{NAME}-before")
         held.enter_context(lab.running(NAME))
         product = Braid(lab, NAME)
-        arms = [
+        arms: list[Arm] = [
             product,
             held.enter_context(relay(lab, f"{NAME}-relay")),
             held.enter_context(before(lab, f"{NAME}-before")),
