@@ -54,6 +54,7 @@ async def _tag(port: int, path: str) -> str:
     writer.write(_request(path, ""))
     head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
+    await writer.wait_closed()
     found = _TAG.search(head)
     return found[1].decode() if found else ""
 
@@ -87,6 +88,7 @@ async def _viewer(
         told["latencies_s"].append(time.monotonic() - due)
         turn += 1
     writer.close()
+    await writer.wait_closed()
 
 
 if __name__ == "__main__":

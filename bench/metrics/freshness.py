@@ -74,7 +74,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                     stats.ratio(ours, floor),
                     target,
                     note or ("" if ours else "no slice counts"),
-                )  # fmt: skip
+                )
             )
             if earlier:
                 how = f"`before` counted wrongly or not; its screen adds a poll of {SCREEN_S:.0f} s: +{SCREEN_S / 2:g} s mean"
@@ -88,7 +88,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                         stats.ratio(ours, earlier),
                         Target("ratio", "at most", 1 / 3) if name == "p50" else None,
                         how,
-                    )  # fmt: skip
+                    )
                 )
             for arm, values in (("braid", ours), ("relay", floor), ("before", earlier)):
                 if values and name != "p99.9":

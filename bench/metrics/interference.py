@@ -26,7 +26,7 @@ def run(lab: Lab, size: Size) -> Result:
         arm = Braid(lab, NAME)
         measured(lab, arm, rate / 2, size.of(15, 5), "warm", numbers)
         for turn in range(size.whole(2, 1)):
-            for kind in slices:
+            for kind, kept in slices.items():
                 say(f"interference: {kind}, turn {turn + 1}")
                 with _disturbing(lab, size.of(30, 6)) if kind == "disturbed" else _nothing():
                     one = measured(lab, arm, rate, size.of(30, 6), f"{kind}-{turn}", numbers)
@@ -34,7 +34,7 @@ def run(lab: Lab, size: Size) -> Result:
                 if one.void:
                     found.void.append(f"{kind}: {one.void}")
                 else:
-                    slices[kind].append(one)
+                    kept.append(one)
     for name, part in (("p50", 0.5), ("p99", 0.99)):
         idle, disturbed = ([stats.quantile(s.ages_s, part) for s in slices[kind]] for kind in ("idle", "disturbed"))
         if idle and disturbed:

@@ -38,6 +38,6 @@ def run(lab: Lab, size: Size) -> Result:
         )
     )
     found.rows += [Row(name, "MB", mb) for name, mb in sorted(newest.items())]
-    found.bars = {name: mb for name, mb in sorted(newest.items(), key=lambda item: -item[1])}
+    found.bars = dict(sorted(newest.items(), key=lambda item: -item[1]))
     lab.drop(NAME)
     return found

@@ -106,7 +106,7 @@ def _backlog(lab: Lab, size: Size, found: Result, arm: Braid, numbers: Numbers) 
         generator.tell("go")
         told = generator.hear(600)
     arm.reference.add(events.reference(told["reference"]))
-    ours = _drained(lab, arm, program, count)
+    ours = _drained(lab, program, count)
     if wrong := stats.differences(
         events.states_of(covered(lab, Client(lab.settings.ports.api), NAME, WINDOWED, arm.topic)["data"]),
         arm.reference.states,
@@ -129,7 +129,7 @@ def _backlog(lab: Lab, size: Size, found: Result, arm: Braid, numbers: Numbers) 
     )
 
 
-def _drained(lab: Lab, arm: Braid, program: Any, count: int) -> float:
+def _drained(lab: Lab, program: Any, count: int) -> float:
     """Start the stream again; return events a second from its first commit to its last."""
     client = Client(lab.settings.ports.api)
     left = status(client, NAME)["lag"]["events"]
