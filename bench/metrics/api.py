@@ -79,9 +79,9 @@ def _merged(lab: Lab, size: Size, found: Result, port: int, keys: int, windows: 
     """Merged answers that nobody holds: 50 viewers, open loop, while a trickle of events makes every answer new."""
     asks = {
         "one key, all its windows": [view(NAME, wide.VIEW, f"key=k{k:05d}") for k in range(keys)],
-        "100 rows of all": [view(NAME, wide.VIEW, f"limit=100&from={wide.at(w)}") for w in range(windows)],
+        "100 rows of all": [view(NAME, wide.VIEW, f"limit=100&from={wide.at(w)}Z") for w in range(windows)],
         "one window, all keys": [
-            view(NAME, wide.VIEW, f"from={wide.at(w)}&to={wide.at(w + 1)}") for w in range(windows)
+            view(NAME, wide.VIEW, f"from={wide.at(w)}Z&to={wide.at(w + 1)}Z") for w in range(windows)
         ],
     }
     for name, paths in asks.items():

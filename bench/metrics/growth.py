@@ -111,7 +111,7 @@ def _tail(lab: Lab, size: Size, found: Result) -> None:
 def _asked(lab: Lab, size: Size, name: str, keys: int, windows: int, found: Result) -> float:
     """Return the median latency of the newest rows of single keys, each merged anew by another key and limit."""
     paths = [
-        view(name, wide.VIEW, f"key=k{k:05d}&from={wide.at(windows - 6)}&limit={6 + more}")
+        view(name, wide.VIEW, f"key=k{k:05d}&from={wide.at(windows - 6)}Z&limit={6 + more}")
         for more in range(200)
         for k in range(keys)
     ]

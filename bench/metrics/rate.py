@@ -35,7 +35,7 @@ def run(lab: Lab, size: Size) -> Result:
         for rate in steps:
             say(f"rate: {rate:,} events/s")
             one = measured(lab, arm, rate, size.of(40, 8), f"{rate}", numbers, lag=True)
-            found.samples.append(one.plain())
+            found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
             climbed.append(one)
         _tabled(found, climbed)
         _backlog(lab, size, found, arm, numbers)
