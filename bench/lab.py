@@ -70,8 +70,9 @@ def checkout(root: Path) -> Path:
 class Lab:
     """Kafka, Cassandra and HiveServer2 of the benchmark's own, started when they are first wanted."""
 
-    def __init__(self, where: Path) -> None:
+    def __init__(self, where: Path, *, strict: bool = True) -> None:
         self.where = where
+        self.strict = strict  # whether a slice around which the machine moved is void
         self.root = checkout(where / "root")
         self.environ = environ(BRAID_HOME=str(where / "home"), BRAID_ROOT=str(self.root), BRAID_PORTS="free")
         self._settings: Settings | None = None

@@ -22,6 +22,7 @@ POLL_S = 0.01
 SCREEN_S = 5.0  # how often the earlier dashboard asked
 SEED = 7
 SETTLE_S = 60.0
+NOISY = "the machine was not steady"
 
 
 class Arm(Protocol):
@@ -213,8 +214,8 @@ def measured(
         stats.ages(told["probes_due_s"], [(at, n - held) for at, (n, _) in seen.found]),
         told, [b for _, b in batches.found], [(at, events_) for at, events_ in lags.found],
     )  # fmt: skip
-    found.void = _void(arm, told, seen, held)
     found.noise = stats.moved({"spin_s": quiet["spin_s"]}, {"spin_s": noise.looked()["spin_s"]})
+    found.void = _void(arm, told, seen, held) or (f"{NOISY}: {found.noise}" if found.noise and lab.strict else "")
     return found
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from bench import stats
 from bench.lab import Failed, Lab, medians, say
 from bench.results import Result, Row, Size, Target
-from bench.slices import SCREEN_S, Arm, Braid, Numbers, Slice, before, measured, relay
+from bench.slices import NOISY, SCREEN_S, Arm, Braid, Numbers, Slice, before, measured, relay
 
 NAME = "fresh"
 
@@ -52,10 +52,14 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
     by: dict[tuple[str, float], list[Slice]] = defaultdict(list)
     for one in slices:
         found.samples.append(one.plain())
-        if one.void or one.noise:
-            found.void.append(f"{one.arm} at {one.rate:,.0f} events/s: {one.void or one.noise}")
+        if one.void:
+            found.void.append(f"{one.arm} at {one.rate:,.0f} events/s: {one.void}")
         else:
             by[one.arm, one.rate].append(one)
+    noisy = sum(one.void.startswith(NOISY) for one in slices)
+    if noisy * 2 > len(slices):
+        found.failed("freshness", f"host too noisy: it moved around {noisy} of {len(slices)} slices")
+        return found
     for rate in rates:
         for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
             ours, floor, earlier = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import threading
@@ -18,10 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import charts, events, http_load, lab, master, noise, report, results, slices, stats, wide
+from bench import charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
+from bench.__main__ import METRICS
 from bench.arms import batch as engines
 from bench.arms import tables
-from bench.metrics import freshness, incremental, rate, writes
+from bench.metrics import freshness, incremental, profile, rate, writes
 from braid import cql, records
 from braid.adapters.cassandra.states import _columns
 from braid.declaration import parse
@@ -207,6 +209,16 @@ def test_a_void_slice_leaves_its_reason_and_no_number() -> None:
     assert found.rows[0].product == 0.1 and found.rows[0].anchor is None and found.rows[0].ratio is None
 
 
+def test_more_than_half_of_the_slices_on_a_noisy_host_leave_no_number_at_all() -> None:
+    good = slices.Slice("braid", 5_000, [0.1, 0.2], _told(), [])
+    noisy = [
+        slices.Slice("relay", 5_000, [0.01], _told(), [], void=f"{slices.NOISY}: spin_s moved by 20 %")
+        for _ in range(2)
+    ]
+    found = freshness.tabled(results.Result("freshness", "F", "s"), (5_000,), [good, *noisy], 0)
+    assert [row.product for row in found.rows] == [None] and "host too noisy" in found.rows[0].note
+
+
 def test_what_is_not_built_is_said_and_not_measured() -> None:
     assert incremental.built() is False, (
         "the batch layer has an incremental mode now: let bench/metrics/incremental.py measure it"
@@ -250,6 +262,35 @@ def test_a_chart_of_lines_is_one_svg_and_of_nothing_is_none() -> None:
     found = results.Result("growth", "G", "×", lines={"a": [(1, 1), (10, 2)], "b": [(1, 0), (10, 0)]}, across="size")
     assert ET.fromstring(charts.of(found)).tag.endswith("svg")  # noqa: S314 - our own
     assert charts.of(results.Result("x", "X", "")) == ""
+
+
+def test_the_sizing_table_has_the_rates_that_were_sustained_and_no_other() -> None:
+    ages = [k / 1000 for k in range(1, 101)]
+    run: dict[str, Any] = {
+        "run": {"quick": False},
+        "results": [
+            {"metric": "rate", "samples": [{"rate": 5_000, "ages_s": ages, "sustained": True}, {"rate": 9_000, "ages_s": ages, "sustained": False}]},
+            {"metric": "memory", "rows": [{"what": "Kafka, bytes an event", "product": 100.0}]},
+        ],
+    }  # fmt: skip
+    lines = "\n".join(sizing.table(run)).splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("| 5,000 | 0.05, 0.10 s | 18.0 M |  | 1.80 GB/h |")
+    assert list(sizing.table(run | {"run": {"quick": True}})) == [sizing.HEAD]
+
+
+def test_the_page_describes_every_metric_and_every_stage_that_the_job_measures() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert [name for name in METRICS if f"| `{name}` |" not in page] == []
+    assert [name for name in profile.STEPS if name != "known" and f"`{name}`" not in page] == []
+    assert [name for name in profile.SPARK if f"`{name}`" not in page] == []
+    for name in METRICS:
+        assert callable(importlib.import_module(f"bench.metrics.{name}").run)
+
+
+def test_the_stages_that_are_profiled_are_those_of_the_protocol() -> None:
+    source = (ROOT / "src" / "speed_layer" / "microbatch.py").read_text("utf-8")
+    assert set(profile.STEPS) - {"known"} == set(re.findall(r'^ +yield "(\w+)"', source, re.MULTILINE))
 
 
 # ---- edges that need no stack ----------------------------------------------------------------------------------------
