@@ -39,7 +39,7 @@ def run(lab: Lab, size: Size) -> Result:
                         continue
                     say(f"freshness: {arm.name}, {rate:,} events/s, turn {turn + 1}")
                     try:
-                        slices.append(measured(lab, arm, rate, size.of(40, 6), f"{rate}-{turn}", numbers))
+                        slices.append(measured(lab, arm, rate, size.of(30, 6), f"{rate}-{turn}", numbers))
                     except Failed as why:
                         found.failed(f"{arm.name} at {rate:,} events/s", why)
         ids = product.reference.good

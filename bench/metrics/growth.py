@@ -36,8 +36,8 @@ def _ids(lab: Lab, size: Size, found: Result) -> None:
         lab.declared(name)
         with lab.running(name, instrumented={"BENCH_IDS": str(ids)}):
             arm = Braid(lab, name)
-            measured(lab, arm, rate, size.of(15, 5), "warm", numbers)
-            one = measured(lab, arm, rate, size.of(30, 6), "ids", numbers)
+            measured(lab, arm, rate, size.of(10, 5), "warm", numbers)
+            one = measured(lab, arm, rate, size.of(20, 6), "ids", numbers)
         file = lab.settings.home / "speed" / name / "seen-ids.lmdb" / "data.mdb"
         mb = file.stat().st_blocks * 512 / 1e6
         found.samples.append({"ids": ids, "file_mb": mb, **one.plain()})

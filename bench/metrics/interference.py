@@ -28,8 +28,8 @@ def run(lab: Lab, size: Size) -> Result:
         for turn in range(size.whole(2, 1)):
             for kind, kept in slices.items():
                 say(f"interference: {kind}, turn {turn + 1}")
-                with _disturbing(lab, size.of(30, 6)) if kind == "disturbed" else _nothing():
-                    one = measured(lab, arm, rate, size.of(30, 6), f"{kind}-{turn}", numbers)
+                with _disturbing(lab, size.of(25, 6)) if kind == "disturbed" else _nothing():
+                    one = measured(lab, arm, rate, size.of(25, 6), f"{kind}-{turn}", numbers)
                 found.samples.append({"kind": kind} | one.plain())
                 if one.void:
                     found.void.append(f"{kind}: {one.void}")

@@ -34,7 +34,7 @@ def run(lab: Lab, size: Size) -> Result:
         climbed = []
         for rate in steps:
             say(f"rate: {rate:,} events/s")
-            one = measured(lab, arm, rate, size.of(40, 8), f"{rate}", numbers, lag=True)
+            one = measured(lab, arm, rate, size.of(30, 8), f"{rate}", numbers, lag=True)
             found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
             climbed.append(one)
         _tabled(found, climbed)

@@ -34,7 +34,7 @@ def run(lab: Lab, size: Size) -> Result:
         table = cql.fragments(declaration, spec)
         insert = session._prepare(table.insert())
         seq = 0
-        for turn in range(size.whole(5, 1) + 1):
+        for turn in range(size.whole(3, 1) + 1):
             for keys in (10, 1_000, 10_000):
                 batches = max(1, size.whole(20_000, 2_000) // keys)
                 for way in (0, *_SWEEP):

@@ -22,11 +22,13 @@ from hypothesis import strategies as st
 from bench import charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
 from bench.__main__ import METRICS
 from bench.arms import batch as engines
-from bench.arms import tables
+from bench.arms import speed, tables
 from bench.metrics import freshness, incremental, profile, rate, writes
 from braid import cql, records
 from braid.adapters.cassandra.states import _columns
+from braid.adapters.lmdb import LmdbSeenStore
 from braid.declaration import parse
+from braid.seen import Identity
 
 ROOT = Path(__file__).parents[2]
 
@@ -320,6 +322,14 @@ def test_the_http_load_counts_answers_and_sends_the_etag_back() -> None:
         server.shutdown()
     assert plain["statuses"] == {"200": plain["answered"]} and plain["answered"] == 12
     assert tagged["statuses"] == {"304": tagged["answered"]} and tagged["bytes"] == 0
+
+
+def test_further_ids_are_as_many_as_asked_for_and_in_order(tmp_path: Path) -> None:
+    store = LmdbSeenStore(tmp_path, map_bytes=1 << 20)  # too small: it must grow
+    seen = store.open(Identity("some", {"t": "1"}, "d", "s"))
+    assert list(speed.fill(seen, 30_000)) == [30_000]
+    assert seen.scan()[0] == 30_000 and seen.through_seq == 0
+    seen.close()
 
 
 def test_the_arms_write_into_tables_that_hold_every_column_of_their_statement() -> None:
