@@ -1,6 +1,6 @@
 """Spark without Braid: `before`, the set-up of the earlier land-cover system, and `noop`, Braid's own query into nothing.
 
-    python -m bench.arms.spark before '{…}'     windowed totals by class, a watermark, upserted; trigger 2 s, 200 shuffle partitions
+    python -m bench.arms.spark before '{…}'     windowed totals by class, upserted; trigger 2 s, 200 shuffle partitions; a watermark wide enough to drop nothing
     python -m bench.arms.spark noop '{…}'       the slim rows of Braid's SQL, counted nowhere
 
 A line a second says which offsets were reached and how long the newest micro-batches took, phase by phase.
@@ -78,7 +78,7 @@ def _before(records: DataFrame, spec: dict[str, Any], store: Any) -> StreamingQu
     statement = store._session.prepare(tables.UPSERT.format(table=table))
     parsed = records.select(fn.from_json(fn.col("value").cast("string"), _SCHEMA).alias("e")).select("e.*")
     window = fn.window("timestamp", "10 minutes")
-    totals = parsed.withWatermark("timestamp", "10 minutes").groupBy("class_name", window)
+    totals = parsed.withWatermark("timestamp", "2 hours").groupBy("class_name", window)
     kept = totals.agg(
         fn.count("*").alias("n"), fn.avg("ndvi_mean").alias("mean"), fn.stddev("ndvi_mean").alias("stddev"),
         fn.min("ndvi_mean").alias("low"), fn.max("ndvi_mean").alias("high"),
