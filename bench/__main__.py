@@ -37,27 +37,30 @@ METRICS = (
     "api",
     "growth",
 )
+ALONE = ("soak",)  # an hour by itself: only when it is asked for
 
 
 def main() -> int:
     """Measure and write; 1 when a metric gave nothing at all."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help=f"some of {', '.join(METRICS)}")
+    parser.add_argument(
+        "--only", default="", help=f"some of {', '.join(METRICS)}; or {', '.join(ALONE)}, which is no part of the whole"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to see that it works, not to measure")
     parser.add_argument(
         "--out", type=Path, default=CHECKOUT / "bench" / "results", help="folder (default: %(default)s)"
     )
     given = parser.parse_args()
     wanted = [name.strip() for name in given.only.split(",") if name.strip()] or list(METRICS)
-    if unknown := [name for name in wanted if name not in METRICS]:
-        parser.error(f"--only: expected some of {', '.join(METRICS)}, got {unknown[0]!r}")
+    if unknown := [name for name in wanted if name not in METRICS + ALONE]:
+        parser.error(f"--only: expected some of {', '.join(METRICS + ALONE)}, got {unknown[0]!r}")
     began, results = time.time(), list[Result]()
     before = noise.looked()
     interrupted = False
     with folder() as where:
         lab = Lab(where, strict=not given.quick)
         try:
-            for name in sorted(wanted, key=METRICS.index):
+            for name in sorted(wanted, key=(METRICS + ALONE).index):
                 results.append(_one(lab, name, Size(quick=given.quick)))
         except KeyboardInterrupt:  # what was measured before is not thrown away
             interrupted = True

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
-from bench.__main__ import METRICS
+from bench.__main__ import ALONE, METRICS
 from bench.arms import batch as engines
 from bench.arms import speed, tables
 from bench.metrics import freshness, incremental, profile, rate, writes
@@ -286,7 +286,7 @@ def test_the_page_describes_every_metric_and_every_stage_that_the_job_measures()
     assert [name for name in METRICS if f"| `{name}` |" not in page] == []
     assert [name for name in profile.STEPS if name != "known" and f"`{name}`" not in page] == []
     assert [name for name in profile.SPARK if f"`{name}`" not in page] == []
-    for name in METRICS:
+    for name in METRICS + ALONE:
         assert callable(importlib.import_module(f"bench.metrics.{name}").run)
 
 
