@@ -22,6 +22,33 @@ from braid.instants import instant_us
 _LOOK_S = 1.0
 
 
+class Totals:
+    """States by (class, start of the window), of each id once."""
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[str, int], events.State] = {}
+        self._seen: set[str] = set()
+        self._windows: dict[str, int] = {}
+
+    def add(self, raw: bytes) -> tuple[str, int] | None:
+        """Count one record; return where, None for a copy and for what cannot be read."""
+        try:
+            event = orjson.loads(raw)
+            id_, at, name, value = event["image_id"], event["timestamp"], event["class_name"], event["ndvi_mean"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        if id_ in self._seen:
+            return None
+        self._seen.add(id_)
+        start = self._windows.get(at)
+        if start is None:
+            start = self._windows[at] = instant_us(f"{at}Z") // events.WINDOW_US * events.WINDOW_US
+        cell, x = (name, start), round(value * 1_000_000)
+        one, held = (1, x, x * x, x, x), self.states.get(cell)
+        self.states[cell] = events.merged(held, one) if held else one
+        return cell
+
+
 def main() -> None:
     """Count until the process is ended; a line a second says how far it is."""
     spec: dict[str, Any] = json.loads(sys.argv[1])
@@ -33,33 +60,15 @@ def main() -> None:
         spec["topic"], bootstrap_servers=spec["bootstrap"], auto_offset_reset="earliest", enable_auto_commit=False,
         isolation_level="read_committed", max_poll_records=50_000, fetch_max_wait_ms=5,
     )  # fmt: skip
-    seen: set[str] = set()
-    totals: dict[tuple[str, int], events.State] = {}
-    read, said_s = 0, 0.0
-    windows: dict[str, int] = {}
+    totals, read, said_s = Totals(), 0, 0.0
     while True:
         polled = consumer.poll(timeout_ms=50)
         changed: set[tuple[str, int]] = set()
         for records in polled.values():
             read += len(records)
-            for record in records:
-                try:
-                    event = orjson.loads(record.value)
-                    id_, at = event["image_id"], event["timestamp"]
-                except (ValueError, KeyError, TypeError):
-                    continue
-                if id_ in seen:
-                    continue
-                seen.add(id_)
-                start = windows.get(at)
-                if start is None:
-                    start = windows[at] = instant_us(at) // events.WINDOW_US * events.WINDOW_US
-                cell, x = (event["class_name"], start), round(event["ndvi_mean"] * 1_000_000)
-                one, held = (1, x, x * x, x, x), totals.get(cell)
-                totals[cell] = events.merged(held, one) if held else one
-                changed.add(cell)
+            changed |= {cell for record in records if (cell := totals.add(record.value))}
         if changed:
-            rows = [(name, start, *totals[name, start]) for name, start in changed]
+            rows = [(*cell, *totals.states[cell]) for cell in changed]
             execute_concurrent_with_args(session, insert, rows, concurrency=64)
         if time.monotonic() - said_s > _LOOK_S:
             said_s = time.monotonic()

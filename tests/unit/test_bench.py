@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bench import charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
 from bench.__main__ import ALONE, METRICS
 from bench.arms import batch as engines
-from bench.arms import speed, tables
+from bench.arms import relay, speed, tables
 from bench.metrics import freshness, incremental, profile, rate, writes
 from braid import cql, records
 from braid.adapters.cassandra.states import _columns
@@ -330,6 +330,15 @@ def test_further_ids_are_as_many_as_asked_for_and_in_order(tmp_path: Path) -> No
     assert list(speed.fill(seen, 30_000)) == [30_000]
     assert seen.scan()[0] == 30_000 and seen.through_seq == 0
     seen.close()
+
+
+def test_the_relay_counts_like_the_reference() -> None:
+    made, totals = events.load(5, 0, 3_000), relay.Totals()
+    for raw in [*made.raws, *events.probes("a", 3).raws]:
+        totals.add(raw)
+    expected = made.reference
+    expected.add(events.probes("a", 3).reference)
+    assert {(start, name): state for (name, start), state in totals.states.items()} == expected.states
 
 
 def test_the_arms_write_into_tables_that_hold_every_column_of_their_statement() -> None:
