@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import chain
 
 from bench import stats, wide
-from bench.lab import Failed, Lab, medians, say, view
+from bench.lab import Client, Failed, Lab, medians, say, status, view
 from bench.metrics.api import load
 from bench.results import Result, Row, Size, Target
 from bench.slices import Braid, Numbers, measured
@@ -95,17 +96,25 @@ def _tail(lab: Lab, size: Size, found: Result) -> None:
     points: list[tuple[float, float]] = []
     with lab.running(TAIL):
         wide.fill(lab, TAIL, keys, range(windows), "a")
-        sent = 1
-        for seqs in (10, 100, 1_000) if not size.quick else (5, 20):
-            with EventProducer(lab.settings.kafka_bootstrap, linger_ms=0) as producer:
-                while sent < seqs:  # one at a time, so that each is a micro-batch of its own, or nearly
-                    record = wide.records(1, range(1), f"s{sent}")
-                    producer.send_all(f"{TAIL}-events", record)
-                    sent += 1
-            wide.fill(lab, TAIL, 1, range(1), f"end{seqs}")
-            points.append((seqs, _asked(lab, size, TAIL, keys, windows, found)))
+        client = Client(lab.settings.ports.api)
+        for seqs in (10, 100, 500) if not size.quick else (5, 20):
+            _lengthened(lab, client, seqs)
+            wide.covered_n(lab, client, TAIL)
+            points.append((status(client, TAIL)["head"]["seq"], _asked(lab, size, TAIL, keys, windows, found)))
     lab.drop(TAIL)
-    _exponent(found, "answer by records of the tail", points, 0.1)
+    _exponent(found, "answer by micro-batches of the tail", points, 0.1)
+
+
+def _lengthened(lab: Lab, client: Client, seqs: int) -> None:
+    """Send one event after the other until the ledger has so many rows."""
+    until, sent = time.monotonic() + 240, 0
+    with EventProducer(lab.settings.kafka_bootstrap, linger_ms=0) as producer:
+        while status(client, TAIL)["head"]["seq"] < seqs:
+            if time.monotonic() > until:
+                raise Failed(f"the tail did not reach {seqs} micro-batches within 240 s")
+            producer.send_all(f"{TAIL}-events", wide.records(1, range(1), f"s{seqs}-{sent}"))
+            sent += 1
+            time.sleep(0.02)
 
 
 def _asked(lab: Lab, size: Size, name: str, keys: int, windows: int, found: Result) -> float:

@@ -38,7 +38,10 @@ def run(lab: Lab, size: Size) -> Result:
             found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
             climbed.append(one)
         _tabled(found, climbed)
-        _backlog(lab, size, found, arm, numbers)
+        try:
+            _backlog(lab, size, found, arm, numbers)
+        except Failed as why:
+            found.failed("backlog read", why)
     lab.drop(NAME)
     return found
 
@@ -93,13 +96,13 @@ def _tabled(found: Result, climbed: Sequence[Slice]) -> None:
 
 def _backlog(lab: Lab, size: Size, found: Result, arm: Braid, numbers: Numbers) -> None:
     """How fast a full topic is read when nothing else runs: what the engine can, without the generator's core."""
-    count = size.whole(1_000_000, 20_000)
+    count, fill = size.whole(1_000_000, 240_000), size.whole(40_000, 30_000)
     program = next(p for p in layers(lab.settings, [NAME]) if p.name.startswith("speed-"))
     stack.hold(lab.settings, program.name)
     start = lab.ends(arm.topic)
     spec = {
         "bootstrap": lab.settings.kafka_bootstrap, "topic": arm.topic, "seed": SEED, "first": numbers.take(arm.topic, count),
-        "rate": size.of(40_000, 10_000), "seconds": count / size.of(40_000, 10_000), "run": "backlog", "probes": False,
+        "rate": fill, "seconds": count / fill, "run": "backlog", "probes": False,
     }  # fmt: skip
     with lab.process("bench.generator", json.dumps(spec)) as generator:
         generator.hear(300)
