@@ -28,6 +28,7 @@ from batch_layer.publish import Built, Stores, steps
 from batch_layer.recompute import Recomputed
 from bench.events import CLASSES, START_US, decimal, iso
 from bench.events import declaration as declared
+from bench.lab import checkout
 from braid import hiveql
 from braid import ledger as chain
 from braid.adapters import cassandra, durable, hive
@@ -68,11 +69,8 @@ def main() -> int:
     events = parser.parse_args().events
     settings = load()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+        root = checkout(Path(folder) / "root")
         text = declared(settings.root, NAME)
-        for part in ("src", "infrastructure", "dashboard", "data", "pyproject.toml"):
-            (root / part).symlink_to(settings.root / part)
-        (root / "datasets").mkdir()
         (root / "datasets" / f"{NAME}.yaml").write_text(text, encoding="utf-8")
         return _timed(settings, root, parse(text, NAME), events)
 
