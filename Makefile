@@ -45,7 +45,7 @@ test: setup ## every test: unit, model, Spark, the real stack, the browser
 why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
 	$(BIN)/python -m bench.why --seed $(or $(SEED),7)
 
-bench: setup ## every speed beside its anchor, under an hour: ONLY=freshness,batch for some, QUICK=1 to try it; into bench/results/
+bench: setup ## every speed beside its anchor, sized for an hour: ONLY=freshness,batch for some, QUICK=1 to try it; into bench/results/
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
 
 profile: setup ## where the time of a micro-batch and of an answer goes; into bench/results/
