@@ -18,7 +18,7 @@ TESTS ?=
 DATASET ?= landcover
 ARGS ?=
 
-.PHONY: help setup forecast demo test why faults screenshots viewers guards check down clean cql lock \
+.PHONY: help setup forecast demo test why bench profile faults screenshots viewers guards check down clean cql lock \
   install up status logs generate-historical run-producer run-streaming run-batch test-scalability
 
 help: ## these lines
@@ -44,6 +44,12 @@ test: setup ## every test: unit, model, Spark, the real stack, the browser
 
 why: setup ## the common build beside Braid, with a kill -9, a replay and late events; SEED=7 is the load's
 	$(BIN)/python -m bench.why --seed $(or $(SEED),7)
+
+bench: setup ## every speed beside its anchor, sized for an hour: ONLY=freshness,batch for some, QUICK=1 to try it; into bench/results/
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(ARGS)
+
+profile: setup ## where the time of a micro-batch and of an answer goes; into bench/results/
+	$(BIN)/python -m bench --only profile $(if $(QUICK),--quick)
 
 faults: setup ## random faults on a stack of its own, every answer checked; SEED=… repeats a run, MINUTES=45, RATE=300, ROWS=F4,F7
 	@$(BIN)/braid doctor --tests

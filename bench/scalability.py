@@ -21,7 +21,6 @@ import subprocess
 import sys
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -31,6 +30,7 @@ from urllib.parse import urlencode
 from rich.console import Console
 from rich.table import Table
 
+from bench.stats import freshness, quantile, slope
 from braid.adapters.environment import load
 from braid.errors import BraidError, UsageError
 from braid.instants import instant_us
@@ -216,51 +216,6 @@ def judged(rate_per_s: float, summary: dict[str, Any], before: int, seen: Seen, 
         freshness_p99_s=quantile(ages, 0.99),
         keeps_up=None if line is None else line <= KEEPS_UP * rate_per_s,
     )  # fmt: skip
-
-
-def freshness(due: Sequence[float], counts: Sequence[tuple[float, int]]) -> list[float]:
-    """Return, for each event in order of sending, the seconds until an answer held more events than came before it.
-
-    Parameters
-    ----------
-    due : when each was to be sent, ascending
-    counts : (when, events of this run in the answer), ascending; the last one holds all
-
-    Examples
-    --------
-    >>> freshness([0.0, 1.0, 2.0], [(0.5, 0), (1.5, 2), (2.25, 3)])
-    [1.5, 0.5, 0.25]
-    """
-    held = [n for _, n in counts]
-    return [counts[bisect_right(held, k)][0] - at for k, at in enumerate(due)]
-
-
-def slope(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return the slope of the least-squares line, None of fewer than two different times.
-
-    Examples
-    --------
-    >>> slope([(0, 5), (1, 7), (2, 9)]), slope([(3, 1)])
-    (2.0, None)
-    """
-    if not points:
-        return None
-    middle_at = sum(at for at, _ in points) / len(points)
-    middle = sum(y for _, y in points) / len(points)
-    spread = sum((at - middle_at) ** 2 for at, _ in points)
-    return sum((at - middle_at) * (y - middle) for at, y in points) / spread if spread else None
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """Return the smallest value that at least `part` of all are not above.
-
-    Examples
-    --------
-    >>> quantile([4, 1, 3, 2], 0.5), quantile([1, 2, 3], 0.99)
-    (2, 3)
-    """
-    ordered = sorted(values)
-    return ordered[max(0, -(-int(part * 1e6) * len(ordered) // 10**6) - 1)]
 
 
 def _show(dataset: str, rungs: Sequence[Rung]) -> None:

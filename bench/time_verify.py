@@ -1,6 +1,6 @@
 """How long `braid verify` takes: a dataset of any size, written straight into a master, a ledger and a generation, then timed.
 
-    .venv/bin/python bench/time_verify.py --events 10000000        # needs `braid up` (Cassandra, Kafka and HiveServer2), no Spark
+    .venv/bin/python -m bench.time_verify --events 10000000        # needs `braid up` (Cassandra, Kafka and HiveServer2), no Spark
 
 The records are those of the declaration, with copies and dead ones among them, in the archive's layout. The ledger rows,
 fragments and the generation are what a correct engine would have written: numpy counts them from the same numbers, and so
@@ -26,6 +26,9 @@ import pyarrow.parquet as pq
 from batch_layer.audit import Own
 from batch_layer.publish import Built, Stores, steps
 from batch_layer.recompute import Recomputed
+from bench.events import CLASSES, START_US, decimal, iso
+from bench.events import declaration as declared
+from bench.lab import checkout
 from braid import hiveql
 from braid import ledger as chain
 from braid.adapters import cassandra, durable, hive
@@ -45,15 +48,7 @@ from verify import xxh64
 
 NAME = "bench"
 PARTITIONS, FILE, SEQ = 3, 250_000, 50_000  # events of a file, and of a ledger row
-START_US, MINUTE_US = 1_767_225_600_000_000, 60_000_000
-CLASSES = (
-    "red soil",
-    "cotton crop",
-    "grey soil",
-    "damp grey soil",
-    "soil with vegetation stubble",
-    "very damp grey soil",
-)
+MINUTE_US = 60_000_000
 
 
 @dataclass
@@ -74,15 +69,8 @@ def main() -> int:
     events = parser.parse_args().events
     settings = load()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        text = (settings.root / "datasets" / "landcover.yaml").read_text(encoding="utf-8")
-        text = text.replace("dataset: landcover", f"dataset: {NAME}").replace(
-            "topic: image-events", f"topic: {NAME}-events"
-        )
-        text = text[: text.index("\napi:")]
-        for part in ("src", "infrastructure", "dashboard", "data", "pyproject.toml"):
-            (root / part).symlink_to(settings.root / part)
-        (root / "datasets").mkdir()
+        root = checkout(Path(folder) / "root")
+        text = declared(settings.root, NAME)
         (root / "datasets" / f"{NAME}.yaml").write_text(text, encoding="utf-8")
         return _timed(settings, root, parse(text, NAME), events)
 
@@ -183,8 +171,8 @@ def _file(path: Path, topic: str, number: int, first: int, count: int, made: Mad
     copies, dead = at % 1_000 == 999, at % 1_000 == 500
     source = np.where(copies, at - 1, at)
     raws = [
-        f'{{"image_id": "P-{i:09d}", "class_name": "{CLASSES[c]}", "timestamp": "{_iso(m)}", "ndvi_mean": {_decimal(v)}, "ndvi_std": 0.125, '
-        f'"ndvi_min": {_decimal(v)}, "ndvi_max": 1, "green_mean": 12.5, "red_mean": 1.25, "nir1_mean": null, "nir2_mean": 99}}'
+        f'{{"image_id": "P-{i:09d}", "class_name": "{CLASSES[c]}", "timestamp": "{iso(m)}", "ndvi_mean": {decimal(v)}, "ndvi_std": 0.125, '
+        f'"ndvi_min": {decimal(v)}, "ndvi_max": 1, "green_mean": 12.5, "red_mean": 1.25, "nir1_mean": null, "nir2_mean": 99}}'
         for i, c, m, v in zip(
             source.tolist(), classes.tolist(), (source // 2_000).tolist(), values.tolist(), strict=True
         )
@@ -263,14 +251,6 @@ def _spectral(
 def _fp(hashes: np.ndarray) -> int:
     low, high = int((hashes & np.uint64(0xFFFFFFFF)).sum()), int((hashes >> np.uint64(32)).sum())
     return (low + (high << 32)) % 2**64
-
-
-def _iso(minute: int) -> str:
-    return str(np.datetime64((START_US + minute * MINUTE_US) // 10**6, "s"))
-
-
-def _decimal(x: int) -> str:
-    return f"{'-' if x < 0 else ''}{abs(x) // 10**6}.{abs(x) % 10**6:06d}"
 
 
 def _say(text: str) -> None:

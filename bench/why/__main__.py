@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.lab import CHECKOUT, checkout, environ
 from bench.why import chart, common_build, load
 from bench.why.load import Counts, Sale
 from braid.adapters import environment
@@ -35,7 +36,6 @@ from stack.services import services
 from stack.status import statuses
 from stack.up import down, up
 
-CHECKOUT = Path(__file__).parents[2]
 TOPIC = "why-sales"
 KILL_S, CUT_S, REPLAY_S = 15.0, 25.0, 40.0
 MARKS = {"kill -9 of both drivers": KILL_S, "batch": CUT_S, "replay": REPLAY_S}
@@ -100,17 +100,10 @@ def main() -> int:
 @contextmanager
 def _stack() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="braid-why-", ignore_cleanup_errors=True) as folder:
-        root = Path(folder) / "root"
-        root.mkdir()
-        for part in ("src", "infrastructure", "dashboard", "bench", "pyproject.toml"):
-            (root / part).symlink_to(CHECKOUT / part)
-        (root / "datasets").mkdir()
+        root = checkout(Path(folder) / "root")
         (root / "datasets" / "why.yaml").write_text(load.DECLARATION, "utf-8")
-        kept = {
-            k: v for k, v in os.environ.items() if not k.startswith("BRAID_") or k in {"BRAID_CACHE", "BRAID_MAVEN"}
-        }
         home = {"BRAID_HOME": str(Path(folder) / "home"), "BRAID_ROOT": str(root), "BRAID_PORTS": "free"}
-        settings = environment.load(kept | home)
+        settings = environment.load(environ(**home))
         try:
             _say("starting Kafka, Cassandra, HiveServer2, Braid's stream and API")
             settings = up(settings, services)
@@ -134,8 +127,8 @@ def _common_build(settings: Settings) -> Iterator[Callable[[], subprocess.Popen[
         python_path = {"PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'src'}"}
         with (home / "log").open("ab") as log:
             command = [str(settings.python), "-m", "bench.why.common_build", TOPIC, str(home)]
-            environ = os.environ | names | settings.spark_env() | python_path
-            running.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True))
+            around = os.environ | names | settings.spark_env() | python_path
+            running.append(subprocess.Popen(command, env=around, stdout=log, stderr=log, start_new_session=True))
         return running[-1]
 
     try:

@@ -37,7 +37,7 @@ _SCHEMA = "id STRING, shop STRING, at TIMESTAMP, amount DECIMAL(10, 2)"
 
 def counts(store: Session, table: str) -> Counts:
     """Return what an API over `counters` or `windows` would answer."""
-    rows = store.run(f"SELECT start, shop, n, cents FROM common_build.{table}")  # noqa: S608 - one of two names
+    rows = store.run(f"SELECT start, shop, n, cents FROM common_build.{table}")
     return {(start, shop): (n, cents) for start, shop, n, cents in rows}
 
 

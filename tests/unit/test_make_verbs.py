@@ -43,6 +43,9 @@ def commands() -> dict[str, object]:
         ("run-streaming DATASET=x", ".venv/bin/braid stream x"),
         ("run-batch DATASET=x ARGS=--force", ".venv/bin/braid batch x --force"),
         ("run-batch", ".venv/bin/braid batch landcover"),
+        ("bench ONLY=api,batch QUICK=1", ".venv/bin/python -m bench --only api,batch --quick"),
+        ("bench", ".venv/bin/python -m bench"),
+        ("profile", ".venv/bin/python -m bench --only profile"),
         ("test-scalability DATASET=x ARGS=--json", ".venv/bin/python -m bench.scalability --dataset x --json"),
     ],
 )

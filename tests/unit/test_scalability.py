@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
-from bench.scalability import Api, Seen, freshness, judged, quantile, slope
+from bench.scalability import Api, Seen, judged
+from bench.stats import freshness, quantile, slope
 from braid.errors import UsageError
 from braid.instants import iso
 from tests.unit.serving_world import START_US, World, app_of, ride, settings_of

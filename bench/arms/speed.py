@@ -1,0 +1,114 @@
+"""Braid's stream with instruments: the same program, whose micro-batches are also timed inside, or whose seen ids are many.
+
+The variables say what is wanted: BENCH_TIMINGS names a file for a line of JSON per micro-batch (the stages that the job
+measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a number of further ids that are put into
+the file of seen ids after its check at the start. They are random and no event has them: they cost what ids ever seen cost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from braid.adapters.heartbeat import Heartbeat
+from braid.adapters.lmdb import LmdbSeenIds
+from speed_layer import spark_streaming
+
+_AT_ONCE = 1_000_000
+
+
+def main() -> int:
+    """Run the stream until a signal."""
+    if timings := os.environ.get("BENCH_TIMINGS"):
+        _timed(Path(timings))
+    if ids := int(os.environ.get("BENCH_IDS", "0")):
+        _filled(ids)
+    return spark_streaming.main(sys.argv[1:])
+
+
+def _timed(path: Path) -> None:
+    """Write what each micro-batch took."""
+    out, guard = path.open("a", encoding="utf-8"), threading.Lock()
+    inner: dict[str, float] = {}
+
+    def write(line: Mapping[str, Any]) -> None:
+        with guard:
+            out.write(json.dumps(line) + "\n")
+            out.flush()
+
+    known, measured = LmdbSeenIds.known, Heartbeat.measured
+
+    def timed_known(self: LmdbSeenIds, ids: Sequence[bytes]) -> set[bytes]:
+        began = time.monotonic()
+        try:
+            return known(self, ids)
+        finally:
+            inner["known"] = time.monotonic() - began
+
+    def timed_measured(self: Heartbeat, seq: int, seconds: Mapping[str, float]) -> None:
+        measured(self, seq, seconds)
+        write({"seq": seq, "at_s": time.time(), "stages": dict(seconds), "known": inner.pop("known", 0.0)})
+
+    def follow() -> None:
+        told = -1
+        while True:
+            time.sleep(1.0)
+            spark = SparkSession.getActiveSession() or SparkSession._instantiatedSession
+            if spark is None:
+                continue
+            for query in spark.streams.active:
+                for p in query.recentProgress:
+                    if p["batchId"] > told and p["numInputRows"]:
+                        told = p["batchId"]
+                        write({"batch": told, "rows": p["numInputRows"], "spark_ms": dict(p["durationMs"])})
+
+    LmdbSeenIds.known = timed_known  # type: ignore[method-assign]
+    Heartbeat.measured = timed_measured  # type: ignore[method-assign]
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _filled(ids: int) -> None:
+    """Put further ids into the file once the driver stands, and its file has been checked."""
+    started = spark_streaming._started
+
+    def filled(steps: Any, heart: Heartbeat) -> Any:
+        driver = started(steps, heart)
+        began = time.monotonic()
+        for held in fill(cast(LmdbSeenIds, driver.seen), ids):
+            heart.beat(f"starting: {held} of {ids} further ids")
+        sys.stderr.write(f"{ids} further ids in {time.monotonic() - began:.1f} s\n")
+        return driver
+
+    spark_streaming._started = filled
+
+
+def fill(seen: LmdbSeenIds, ids: int) -> Iterator[int]:
+    """Put random ids in order, a million at a time, each a little beyond the one before; yield how many there are."""
+    rng = np.random.default_rng(1)
+    step = 2**64 // (ids + 1)
+    for first in range(0, ids, _AT_ONCE):
+        count = min(_AT_ONCE, ids - first)
+        high = (np.arange(first, first + count, dtype=np.uint64) * np.uint64(step)) + rng.integers(
+            0, step, count, dtype=np.uint64
+        )
+        both = np.empty((count, 2), ">u8")
+        both[:, 0], both[:, 1] = high, rng.integers(0, 2**63, count, dtype=np.uint64)
+        raw = both.tobytes()
+        while seen._used() + count * 64 / seen._env.info()["map_size"] > 0.8:
+            seen._grow()
+        with seen._transaction(write=True) as txn:
+            txn.cursor(seen._ids).putmulti((raw[i : i + 16], b"") for i in range(0, len(raw), 16))
+        yield first + count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

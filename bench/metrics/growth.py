@@ -1,0 +1,147 @@
+"""How cost grows: a micro-batch with the ids ever seen, an answer with the history and with the tail. b of cost = a·x^b."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import chain
+
+from bench import stats, wide
+from bench.lab import Client, Failed, Lab, medians, say, status, view
+from bench.metrics.api import load
+from bench.results import Result, Row, Size, Target
+from bench.slices import Braid, Numbers, measured
+from braid.adapters.kafka import EventProducer
+
+IDS, HISTORY, TAIL = "manyids", "longhistory", "longtail"
+
+
+def run(lab: Lab, size: Size) -> Result:
+    """Measure each growth on a dataset of its own; what cannot be measured is a row that says why."""
+    found = Result("growth", "Cost growth", "relative to the smallest")
+    found.across = "size, relative to the smallest"
+    for name, one in (("ids ever seen", _ids), ("history", _history), ("tail", _tail)):
+        try:
+            one(lab, size, found)
+        except Failed as why:
+            found.failed(name, why)
+    return found
+
+
+def _ids(lab: Lab, size: Size, found: Result) -> None:
+    """Run the stream at 5,000 events/s with 1, 10 and 100 million further ids in the file of seen ids."""
+    rate, numbers = size.whole(5_000, 500), Numbers()
+    points: dict[int, tuple[float, dict[str, float]]] = {}
+    for ids in (10**6, 10**7, 10**8) if not size.quick else (10**5, 10**6):
+        name = f"{IDS}{len(str(ids))}"
+        lab.declared(name)
+        with lab.running(name, instrumented={"BENCH_IDS": str(ids)}):
+            arm = Braid(lab, name)
+            measured(lab, arm, rate, size.of(10, 5), "warm", numbers)
+            one = measured(lab, arm, rate, size.of(20, 6), "ids", numbers)
+        file = lab.settings.home / "speed" / name / "seen-ids.lmdb" / "data.mdb"
+        mb = file.stat().st_blocks * 512 / 1e6
+        found.samples.append({"ids": ids, "file_mb": mb, **one.plain()})
+        if one.void:
+            found.void.append(f"{ids:,} ids: {one.void}")
+        else:
+            points[ids] = (
+                stats.quantile([b["seconds"] for b in one.batches], 0.5),
+                medians([b["phases"] for b in one.batches]),
+            )
+            say(f"growth: {ids:,} ids: micro-batch {points[ids][0] * 1000:.0f} ms, file {mb:,.0f} MB")
+        lab.drop(name)
+    if len(points) < 2:
+        raise Failed("fewer than two sizes count")
+    least = points[min(points)][0]
+    for ids, (took, phases) in points.items():
+        ratio = stats.Ratio(took / least, took / least, took / least, 1)
+        note = f"ids put {phases.get('put', 0) * 1000:.1f} ms, look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; the ids were put in order, which fills pages"
+        found.rows.append(
+            Row(
+                f"micro-batch, {ids:,} ids in the file",
+                "s",
+                took,
+                least,
+                f"{min(points):,} ids",
+                ratio,
+                Target("ratio", "at most", 1.15),
+                note,
+            )
+        )
+    _exponent(found, "micro-batch by ids ever seen", [(ids, took) for ids, (took, _) in points.items()], 0.05)
+
+
+def _history(lab: Lab, size: Size, found: Result) -> None:
+    """Ask for the same rows over ever more windows of history, all in one generation."""
+    keys = size.whole(50, 10)
+    lab.declared(HISTORY, wide.text(HISTORY))
+    points: list[tuple[float, float]] = []
+    held = 0
+    with lab.running(HISTORY):
+        for windows in (36, 360, 3_600) if not size.quick else (12, 120):
+            wide.fill(lab, HISTORY, keys, range(held, windows), "h")
+            held = windows
+            lab.batch(HISTORY)
+            wide.fill(lab, HISTORY, keys, range(windows - 1, windows), f"t{windows}")
+            points.append((windows, _asked(lab, size, HISTORY, keys, windows, found)))
+    lab.drop(HISTORY)
+    _exponent(found, "answer by windows of history", points, 0.1)
+
+
+def _tail(lab: Lab, size: Size, found: Result) -> None:
+    """Ask for the same rows while the tail grows to hundreds of micro-batches and no batch runs."""
+    keys, windows = size.whole(50, 10), 36
+    lab.declared(TAIL, wide.text(TAIL))
+    points: list[tuple[float, float]] = []
+    with lab.running(TAIL):
+        wide.fill(lab, TAIL, keys, range(windows), "a")
+        client = Client(lab.settings.ports.api)
+        for seqs in (10, 100, 500) if not size.quick else (5, 20):
+            _lengthened(lab, client, seqs)
+            wide.covered_n(lab, client, TAIL)
+            points.append((status(client, TAIL)["head"]["seq"], _asked(lab, size, TAIL, keys, windows, found)))
+    lab.drop(TAIL)
+    _exponent(found, "answer by micro-batches of the tail", points, 0.1)
+
+
+def _lengthened(lab: Lab, client: Client, seqs: int) -> None:
+    """Send one event after the other until the ledger has so many rows."""
+    until, sent = time.monotonic() + 240, 0
+    with EventProducer(lab.settings.kafka_bootstrap, linger_ms=0) as producer:
+        while status(client, TAIL)["head"]["seq"] < seqs:
+            if time.monotonic() > until:
+                raise Failed(f"the tail did not reach {seqs} micro-batches within 240 s")
+            producer.send_all(f"{TAIL}-events", wide.records(1, range(1), f"s{seqs}-{sent}"))
+            sent += 1
+            time.sleep(0.02)
+
+
+def _asked(lab: Lab, size: Size, name: str, keys: int, windows: int, found: Result) -> float:
+    """Return the median latency of the newest rows of single keys, each merged anew by another key and limit."""
+    paths = [
+        view(name, wide.VIEW, f"key=k{k:05d}&from={wide.at(windows - 6)}Z&limit={6 + more}")
+        for more in range(200)
+        for k in range(keys)
+    ]
+    one = load(
+        lab, {"port": lab.settings.ports.api, "paths": paths, "viewers": 4, "seconds": size.of(8, 2), "rate": 100}
+    )
+    if set(one["statuses"]) != {"200"}:
+        raise Failed(f"{name}: statuses {json.dumps(one['statuses'])}")
+    told = stats.summary(one["latencies_s"])
+    found.samples.append({"dataset": name, "windows": windows, **told})
+    return told["p50"]
+
+
+def _exponent(found: Result, what: str, points: list[tuple[float, float]], most: float) -> None:
+    line = stats.exponent(points)
+    if line is None:
+        raise Failed(f"{what}: fewer than two sizes")
+    small = points[0]
+    found.lines[what] = [(x / small[0], y / small[1]) for x, y in points]
+    between = "" if line.half is None else f"95 % interval ±{line.half:.2f}; "
+    sizes = ", ".join(chain.from_iterable((f"{x:,.0f}: {y * 1000:.1f} ms",) for x, y in points))
+    found.rows.append(
+        Row(f"{what}: exponent b", "", line.slope, target=Target("product", "at most", most), note=f"{between}{sizes}")
+    )

@@ -1,0 +1,83 @@
+"""Freshness while a batch runs and 50 viewers ask, beside the same when they do not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench import stats
+from bench.lab import Lab, say, view
+from bench.results import Result, Row, Size, Target
+from bench.slices import ALL_TIME, WINDOWED, Braid, Numbers, Slice, measured
+
+NAME = "disturbed"
+
+
+def run(lab: Lab, size: Size) -> Result:
+    """Measure in turn: idle, disturbed, idle, disturbed."""
+    found = Result("interference", "Freshness with a batch and 50 viewers beside it", "s")
+    rate, numbers = size.whole(5_000, 500), Numbers()
+    lab.declared(NAME)
+    slices: dict[str, list[Slice]] = {"idle": [], "disturbed": []}
+    with lab.running(NAME):
+        arm = Braid(lab, NAME)
+        measured(lab, arm, rate / 2, size.of(15, 5), "warm", numbers)
+        for turn in range(size.whole(2, 1)):
+            for kind, kept in slices.items():
+                say(f"interference: {kind}, turn {turn + 1}")
+                with _disturbing(lab, size.of(25, 6)) if kind == "disturbed" else _nothing():
+                    one = measured(lab, arm, rate, size.of(25, 6), f"{kind}-{turn}", numbers)
+                found.samples.append({"kind": kind} | one.plain())
+                if one.void:
+                    found.void.append(f"{kind}: {one.void}")
+                else:
+                    kept.append(one)
+    for name, part in (("p50", 0.5), ("p99", 0.99)):
+        idle, disturbed = ([stats.quantile(s.ages_s, part) for s in slices[kind]] for kind in ("idle", "disturbed"))
+        if idle and disturbed:
+            target = Target("ratio", "at most", 2.0) if name == "p99" else None
+            found.rows.append(
+                Row(
+                    f"freshness {name} at {rate:,} events/s, disturbed", "s", stats.quantile(disturbed, 0.5), stats.quantile(idle, 0.5), "the same, idle",
+                    stats.ratio(disturbed, idle), target,
+                )
+            )  # fmt: skip
+            found.bars |= {
+                f"braid disturbed {name}": stats.quantile(disturbed, 0.5),
+                f"idle {name}": stats.quantile(idle, 0.5),
+            }
+        else:
+            found.failed(f"freshness {name}, disturbed", "no slice counts")
+    lab.drop(NAME)
+    return found
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _disturbing(lab: Lab, seconds: float) -> Iterator[None]:
+    """Run a batch of the same dataset, and viewers who ask once a second by ETag, as a dashboard does."""
+    paths = [view(NAME, WINDOWED), view(NAME, ALL_TIME), f"/api/v1/datasets/{NAME}/alerts"]
+    spec = {"port": lab.settings.ports.api, "paths": paths, "viewers": 50, "seconds": seconds, "rate": 50}
+    told: list[str] = []
+
+    def batch() -> None:
+        try:
+            lab.batch(NAME)
+        except (Exception, subprocess.SubprocessError) as why:  # noqa: BLE001 - it is told below, in the thread that asked
+            told.append(str(why))
+
+    thread = threading.Thread(target=batch)
+    with lab.process("bench.http_load", json.dumps(spec)) as viewers:
+        thread.start()
+        yield
+        thread.join(300)
+        viewers.hear(seconds * 3 + 60)
+    if told:
+        raise AssertionError(told[0])

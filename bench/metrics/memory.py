@@ -1,0 +1,74 @@
+"""Memory of the whole stack as proportional set size, at 1,000 events a second."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import lmdb
+
+from bench import stats
+from bench.lab import Lab, Watcher, memory
+from bench.results import Result, Row, Size, Target
+from bench.slices import Braid, Numbers, measured
+
+NAME = "weighed"
+RATE = 1_000
+
+
+def run(lab: Lab, size: Size) -> Result:
+    """Send for a while and weigh every program every few seconds."""
+    found = Result("memory", "Memory of the whole stack at 1,000 events/s, PSS", "MB")
+    numbers = Numbers()
+    lab.declared(NAME)
+    with lab.running(NAME), Watcher(lambda: memory(lab.settings), 5.0) as weighed:
+        arm = Braid(lab, NAME)
+        before = disk(lab)
+        one = measured(lab, arm, RATE, size.of(90, 10), "weighed", numbers)
+    found.samples += [{"at_s": at, **each} for at, each in weighed.found]
+    if one.void:
+        found.failed("memory", one.void)
+        return found
+    newest = weighed.found[-1][1]
+    totals = [(at, sum(each.values())) for at, each in weighed.found]
+    late = totals[len(totals) // 3 :]
+    slope = stats.slope(late)
+    note = f"slope over the last two thirds {0.0 if slope is None else slope * 3600:+,.0f} MB an hour; an hour's soak is another run"
+    found.rows.append(
+        Row(
+            "all programs together, at most",
+            "MB",
+            max(total for _, total in totals),
+            target=Target("product", "at most", 6_000),
+            note=note,
+        )
+    )
+    found.rows += [Row(name, "MB", mb) for name, mb in sorted(newest.items())]
+    for name, size_ in disk(lab).items():
+        found.rows.append(
+            Row(
+                f"{name}, bytes an event",
+                "bytes",
+                (size_ - before[name]) / one.load["sent"],
+                note="growth on disk, used blocks",
+            )
+        )
+    found.bars = dict(sorted(newest.items(), key=lambda item: -item[1]))
+    lab.drop(NAME)
+    return found
+
+
+def disk(lab: Lab) -> dict[str, int]:
+    """Return how many bytes of the disk each store uses now, in whole blocks; LMDB's by its pages, as its map is allocated ahead."""
+    home = lab.settings.home
+    found = {"Kafka": _used(home / "kafka"), "Cassandra": _used(home / "cassandra")}
+    with lmdb.open(str(home / "speed" / NAME / "seen-ids.lmdb"), readonly=True, lock=False, max_dbs=2) as env:
+        return found | {"seen ids": (env.info()["last_pgno"] + 1) * int(env.stat()["psize"])}
+
+
+def _used(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # compacted away meanwhile
+            total += path.stat().st_blocks * 512
+    return total

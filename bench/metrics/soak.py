@@ -1,0 +1,88 @@
+"""An hour at 1,000 events a second: nothing may grow but what counts events. Not part of the whole run: `make bench ONLY=soak`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+import psutil
+
+from bench import stats
+from bench.lab import CHECKOUT, Lab, Watcher, memory, say
+from bench.results import Result, Row, Size, Target
+from bench.slices import Braid, Numbers, measured
+from stack import home
+
+NAME = "soaked"
+RATE = 1_000
+_LOOK_S = 15.0
+# slopes an hour that are called none, relative to the middle
+_FLAT = 0.05
+
+
+def run(lab: Lab, size: Size) -> Result:
+    """Send for an hour in pieces, look at the programs every quarter of a minute, then let `braid verify` count again."""
+    found = Result("soak", f"An hour at {RATE:,} events/s: slopes an hour, relative to the middle", "per hour")
+    pieces, seconds = size.whole(12, 2), size.of(300, 10)
+    numbers, took = Numbers(), list[tuple[float, float]]()
+    lab.declared(NAME)
+    with lab.running(NAME):
+        arm = Braid(lab, NAME)
+        measured(lab, arm, RATE, size.of(60, 5), "warm", numbers)
+        with Watcher(lambda: _looked(lab), size.of(_LOOK_S, 2)) as seen:
+            for piece in range(pieces):
+                one = measured(lab, arm, RATE, seconds, f"piece{piece}", numbers)
+                found.samples.append(one.plain())
+                if one.void:
+                    found.void.append(f"piece {piece}: {one.void}")
+                took += [
+                    (one.load["began_s"] + k * seconds / len(one.batches), b["seconds"])
+                    for k, b in enumerate(one.batches)
+                ]
+                say(f"soak: {piece + 1} of {pieces}: p99 {stats.quantile(one.ages_s, 0.99):.2f} s")
+        verified = _verified(lab)
+    found.rows.append(Row("`braid verify` afterwards", "", 1.0 if not verified else None, note=verified or "clean"))
+    series: dict[str, Sequence[tuple[float, float]]] = {"micro-batch time": took}
+    for name in ("memory", "open files", "checkpoint files"):
+        series[name] = [(at, each[name]) for at, each in seen.found]
+    for name, points in series.items():
+        line = stats.fitted([(at / 3600, y) for at, y in points])
+        middle = stats.quantile([y for _, y in points], 0.5) if points else 0.0
+        if line is None or not middle:
+            found.failed(name, "too few points for a slope")
+            continue
+        first = points[0][0]
+        half = "" if line.half is None else f", 95 % interval ±{line.half / middle:.3f}"
+        found.rows.append(
+            Row(
+                f"slope of {name}",
+                "per hour",
+                abs(line.slope / middle),
+                target=Target("product", "at most", _FLAT),
+                note=f"{line.slope / middle:+.3f}{half}; middle {middle:,.3g}",
+            )
+        )
+        found.lines[name] = [((at - first) / 60, y / middle) for at, y in points]
+    found.across = "minutes"
+    lab.drop(NAME)
+    return found
+
+
+def _looked(lab: Lab) -> dict[str, float]:
+    """Return memory of everything in MB, files that the programs hold open, and files of the stream's folder."""
+    held = 0
+    for process in home.marked(lab.settings):
+        with suppress(psutil.Error):
+            held += process.num_fds()
+    files = sum(1 for path in (lab.settings.home / "speed" / NAME).rglob("*") if path.is_file())
+    return {"memory": sum(memory(lab.settings).values()), "open files": float(held), "checkpoint files": float(files)}
+
+
+def _verified(lab: Lab) -> str:
+    """Return what `braid verify` finds wrong, empty when nothing."""
+    command = [sys.executable, "-m", "cli.main", "verify", NAME]
+    more = lab.environ | lab.settings.spark_env() | {"PYTHONPATH": str(CHECKOUT / "src")}
+    done = subprocess.run(command, env=more, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"exit {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}"

@@ -1,0 +1,264 @@
+"""A slice: an arm, a load at one rate for some seconds, what was seen meanwhile, and whether it counts.
+
+It counts when the load kept its schedule, the arm's answer equals the reference in the end, and the machine was steady.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bench import events, noise, stats
+from bench.events import PROBE, Reference
+from bench.lab import Client, Failed, Lab, Watcher, covered, eventually, free_port, micro_batches, status, view
+from braid.settings import LOOPBACK
+
+ALL_TIME, WINDOWED = "landcover_aggregates", "realtime_ndvi_by_class"
+POLL_S = 0.01
+SCREEN_S = 5.0  # how often the earlier dashboard asked
+SEED = 7
+SETTLE_S = 60.0
+NOISY = "the machine was not steady"
+
+
+class Arm(Protocol):
+    """One way from a topic to an answer."""
+
+    name: str
+    topic: str
+    exact: bool
+    reference: Reference
+
+    def probes(self) -> tuple[int, dict[str, int] | None]:
+        """Return how many probes an answer counts now, and the offsets it covers where it says so."""
+        ...
+
+    def wrong(self) -> str:
+        """Return where the answer differs from the reference, empty when nowhere."""
+        ...
+
+
+@dataclass
+class Braid:
+    """The product."""
+
+    lab: Lab
+    dataset: str
+    name: str = "braid"
+    exact: bool = True
+    reference: Reference = field(default_factory=Reference)
+
+    def __post_init__(self) -> None:
+        """Open the connection that is kept."""
+        self.topic = f"{self.dataset}-events"
+        self.client = Client(self.lab.settings.ports.api)
+        self._path = view(self.dataset, ALL_TIME, f"class_name={PROBE}")
+
+    def probes(self) -> tuple[int, dict[str, int] | None]:
+        """Return how many probes the answer counts, and its offsets."""
+        found = self.client.get(self._path)
+        n = sum(int(row["n"]) for row in found["data"])
+        return n, found["meta"]["as_of"]["offsets"]
+
+    def wrong(self) -> str:
+        """Compare every state of the windowed view, and the counts of the ledger, once the answer covers the topic."""
+        answer = covered(self.lab, Client(self.lab.settings.ports.api), self.dataset, WINDOWED, self.topic, SETTLE_S)
+        if told := stats.differences(events.states_of(answer["data"]), self.reference.states):
+            return told
+        counts = status(Client(self.lab.settings.ports.api), self.dataset)["counts"]
+        expected = {"good": self.reference.good, "copies": self.reference.copies, "dead": self.reference.dead}
+        return stats.differences({name: counts[name] for name in expected}, expected)
+
+
+@dataclass
+class Route:
+    """An arm that counts into a table of its own, behind the same server."""
+
+    port: int
+    topic: str
+    name: str
+    exact: bool
+    reference: Reference = field(default_factory=Reference)
+
+    def __post_init__(self) -> None:
+        """Open the connection that is kept."""
+        self.client = Client(self.port)
+
+    def counted(self, class_name: str) -> int:
+        """Return how many events of a class the table holds."""
+        return int(self.client.get(f"/n?class_name={class_name.replace(' ', '%20')}")["n"])
+
+    def probes(self) -> tuple[int, dict[str, int] | None]:
+        """Return how many probes the table counts."""
+        return self.counted(PROBE), None
+
+    def wrong(self) -> str:
+        """Compare the counts of every class."""
+        expected = {name: state[0] for name, state in self.reference.by_class().items()}
+
+        def ask() -> str | None:
+            found = stats.differences({name: self.counted(name) for name in expected}, expected)
+            self.last = found
+            return "equal" if not found else None
+
+        try:
+            eventually("counts are those of the reference", ask, SETTLE_S if self.exact else 10.0, 0.3)
+        except Failed:
+            return self.last or "no answer"
+        return ""
+
+
+@contextmanager
+def relay(lab: Lab, topic: str, table: str = "relay") -> Iterator[Route]:
+    """Run the relay and its route over a topic."""
+    spec = _spec(lab, topic, table)
+    with lab.process("bench.arms.relay", json.dumps(spec)) as process, _route(lab, table) as port:
+        process.hear()
+        yield Route(port, topic, "relay", exact=True)
+
+
+@contextmanager
+def before(lab: Lab, topic: str, trigger: str = "2 seconds", table: str = "before") -> Iterator[Route]:
+    """Run the earlier system's set-up and a route over a topic."""
+    spec = _spec(lab, topic, table) | {
+        "trigger": trigger,
+        "checkpoint": str(lab.where / f"checkpoint-{table}"),
+        "starting": "earliest",
+    }
+    with lab.process("bench.arms.spark", "before", json.dumps(spec)) as process, _route(lab, table) as port:
+        process.hear()
+        yield Route(port, topic, "before", exact=False)
+
+
+def _spec(lab: Lab, topic: str, table: str) -> dict[str, Any]:
+    s = lab.settings
+    return {
+        "bootstrap": s.kafka_bootstrap, "topic": topic, "table": table,
+        "cassandra_host": s.cassandra_host, "cassandra_port": s.cassandra_port,
+    }  # fmt: skip
+
+
+@contextmanager
+def _route(lab: Lab, table: str) -> Iterator[int]:
+    env = {
+        "BENCH_CASSANDRA_HOST": lab.settings.cassandra_host,
+        "BENCH_CASSANDRA_PORT": str(lab.settings.cassandra_port),
+        "BENCH_TABLE": table,
+    }
+    with served(lab, "bench.arms.route:application()", f"/n?class_name={PROBE}", env) as port:
+        yield port
+
+
+@contextmanager
+def served(lab: Lab, application: str, ready: str, env: dict[str, str]) -> Iterator[int]:
+    """Run an application under the gunicorn that serves Braid: its worker, its threads, its settings."""
+    port = free_port()
+    config = str(lab.root / "src" / "serving" / "gunicorn_conf.py")
+    words = ("--config", config, "--bind", f"{LOOPBACK}:{port}", application)
+    with lab.process("gunicorn", *words, env=env):
+        client = Client(port)
+        eventually(f"{application} answers", lambda: client.get(ready), 60.0)
+        yield port
+
+
+@dataclass
+class Slice:
+    """What one slice gave; `void` says why its numbers are none."""
+
+    arm: str
+    rate: float
+    ages_s: list[float]
+    load: dict[str, Any]
+    batches: list[dict[str, Any]]
+    lags: list[tuple[float, float]] = field(default_factory=list)
+    void: str = ""
+    noise: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it for the file of raw samples."""
+        shown = {k: v for k, v in self.load.items() if k not in {"probes_due_s", "probe_offsets", "reference"}}
+        return {
+            "arm": self.arm, "rate": self.rate, "ages_s": [round(a, 4) for a in self.ages_s], "load": shown,
+            "micro_batches": self.batches, "lags": self.lags, "void": self.void, "noise": self.noise,
+        }  # fmt: skip
+
+
+def measured(
+    lab: Lab, arm: Arm, rate: float, seconds: float, run: str, numbers: Numbers, *, lag: bool = False
+) -> Slice:
+    """Send at a rate into an arm's topic, ask for the probes meanwhile, and compare the answer in the end."""
+    count = int(rate * seconds)
+    first = numbers.take(arm.topic, count)
+    spec = {
+        "bootstrap": lab.settings.kafka_bootstrap, "topic": arm.topic, "seed": SEED, "first": first,
+        "rate": rate, "seconds": seconds, "run": f"{arm.name}-{run}",
+    }  # fmt: skip
+    with lab.process("bench.generator", json.dumps(spec)) as generator:
+        generator.hear(300.0)
+        held = arm.probes()[0]
+        quiet = noise.looked()
+        with _batches(lab, arm) as batches, Watcher(arm.probes, POLL_S) as seen, _lags(lab, arm, lag) as lags:
+            generator.tell("go")
+            told = generator.hear(seconds * 3 + 120)
+            wanted = held + len(told["probes_due_s"])
+            until = time.monotonic() + 30
+            while time.monotonic() < until and not (seen.found and seen.found[-1][1][0] >= wanted):
+                time.sleep(0.05)
+    arm.reference.add(events.reference(told["reference"]))
+    found = Slice(
+        arm.name, rate,
+        stats.ages(told["probes_due_s"], [(at, n - held) for at, (n, _) in seen.found]),
+        told, [b for _, b in batches.found], [(at, events_) for at, events_ in lags.found],
+    )  # fmt: skip
+    found.noise = stats.moved({"spin_s": quiet["spin_s"]}, {"spin_s": noise.looked()["spin_s"]})
+    found.void = _void(arm, told, seen, held) or (f"{NOISY}: {found.noise}" if found.noise and lab.strict else "")
+    return found
+
+
+def _void(arm: Arm, told: dict[str, Any], seen: Watcher, held: int) -> str:
+    late = told["seconds"] / told["planned_s"] - 1 if told["planned_s"] else 0.0
+    if late > stats.LATE:
+        return f"the load took {late:.1%} longer than its schedule: this machine does not send that fast beside the arm"
+    wrong = arm.wrong()
+    if wrong and arm.exact:
+        return wrong
+    return _uncovered(arm.topic, told["probe_offsets"], seen, held)
+
+
+def _uncovered(topic: str, offsets: list[int], seen: Watcher, held: int) -> str:
+    """Return why an answer's offsets do not cover exactly the probes that it counts."""
+    for _, (n, ends) in seen.found:
+        if ends is None:
+            continue
+        covered_ = sum(offset < ends[f"{topic}:0"] for offset in offsets)
+        if n - held != covered_:
+            return f"an answer counts {n - held} probes, and its offsets cover {covered_}"
+    return ""
+
+
+def _batches(lab: Lab, arm: Arm) -> Watcher:
+    return micro_batches(lab.settings, arm.dataset) if isinstance(arm, Braid) else Watcher(lambda: None, 10.0)
+
+
+def _lags(lab: Lab, arm: Arm, wanted: bool) -> Watcher:
+    if not wanted or not isinstance(arm, Braid):
+        return Watcher(lambda: None, 10.0)
+    client = Client(lab.settings.ports.api)
+    return Watcher(lambda: status(client, arm.dataset)["lag"]["events"], 1.0)
+
+
+@dataclass
+class Numbers:
+    """Which numbers of events a topic has had, so that every id is new."""
+
+    _next: dict[str, int] = field(default_factory=dict)
+
+    def take(self, topic: str, count: int) -> int:
+        """Return the first of `count` numbers that are new to a topic."""
+        first = self._next.get(topic, 0)
+        self._next[topic] = first + count
+        return first
