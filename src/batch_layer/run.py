@@ -102,7 +102,7 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
         f"; made anew: {damage}" if damage else ""
     )
     yield "read"
-    cuts = yield from _archive(ports, report, declaration, head)
+    cuts = yield from archived(ports, report, declaration, head)
     if damage is None:
         report.repaired = publish.repair(ports.stores, declaration, served)
     if not (new or force):
@@ -114,7 +114,7 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
     report.published, report.gen, report.cut_seq = True, current.gen, current.cut_seq
 
 
-def _archive(
+def archived(
     ports: Ports, report: Report, declaration: Declaration, head: LedgerRow
 ) -> Generator[str, None, list[Cut]]:
     """Bring the master up to head; return its cuts, from the first on."""

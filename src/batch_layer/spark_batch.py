@@ -106,10 +106,10 @@ def _become_schedule(settings: Settings, declared: Declaration, every: str) -> N
 def once(settings: Settings, declared: Declaration, *, force: bool = False) -> dict[str, Any]:
     """Run one batch; return its summary, which also stays in the dataset's batch folder."""
     home = settings.home / "batch" / declared.dataset
-    started, sessions = time.monotonic(), _Sessions(settings)
+    started, sessions = time.monotonic(), Sessions(settings)
     record: dict[str, Any] = {"started_us": SystemClock().now_us()}
     told = _Told(declared.dataset, started)
-    with _alone(home / "lock", declared.dataset):
+    with alone(home / "lock", declared.dataset):
         try:
             record |= _run(settings, declared, sessions, told, force=force)
         except frames.FAILURES as error:
@@ -125,7 +125,7 @@ def once(settings: Settings, declared: Declaration, *, force: bool = False) -> d
     return record
 
 
-def _run(settings: Settings, declared: Declaration, sessions: _Sessions, told: _Told, *, force: bool) -> dict[str, Any]:
+def _run(settings: Settings, declared: Declaration, sessions: Sessions, told: _Told, *, force: bool) -> dict[str, Any]:
     with (
         kafka.KafkaLog(settings.kafka_bootstrap) as log,
         cassandra.connect(settings) as store,
@@ -147,7 +147,7 @@ def _run(settings: Settings, declared: Declaration, sessions: _Sessions, told: _
     return {name: value for name, value in asdict(report).items() if name != "note"}
 
 
-class _Sessions:
+class Sessions:
     """Spark, started when it is first asked for."""
 
     def __init__(self, settings: Settings) -> None:
@@ -183,7 +183,7 @@ class _Told:
 
 
 @contextmanager
-def _alone(path: Path, dataset: str) -> Iterator[None]:
+def alone(path: Path, dataset: str) -> Iterator[None]:
     """Hold the dataset's lock, after another run that is at work has ended."""
     waiting = False
     while True:
