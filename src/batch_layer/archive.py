@@ -52,9 +52,7 @@ def steps(
     return (yield from seal(declaration, rows, master, stage))
 
 
-def aside(
-    spark: SparkSession, declaration: Declaration, rows: Sequence[LedgerRow], master: Master, read: Read
-) -> Path:
+def aside(spark: SparkSession, declaration: Declaration, rows: Sequence[LedgerRow], master: Master, read: Read) -> Path:
     """Write the records of some ledger rows into a folder that nobody reads, and return it: `seal` makes a cut of it."""
     master.path.mkdir(parents=True, exist_ok=True)
     durable.clear_stages(master.path)
@@ -65,9 +63,7 @@ def aside(
     return stage
 
 
-def seal(
-    declaration: Declaration, rows: Sequence[LedgerRow], master: Master, stage: Path
-) -> Generator[str, None, Cut]:
+def seal(declaration: Declaration, rows: Sequence[LedgerRow], master: Master, stage: Path) -> Generator[str, None, Cut]:
     """Check what `aside` wrote against the ledger and give it its name, yielding each step; return the new cut.
 
     Raises

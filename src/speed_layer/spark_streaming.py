@@ -27,7 +27,16 @@ from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.published import PublishedProjections
 from braid.declaration import Declaration, load_all
 from braid.definitions import in_force
-from braid.errors import BeingApplied, BraidError, BulkPending, DeclarationError, Gap, LedgerError, StoreUnavailable, UnknownDataset
+from braid.errors import (
+    BeingApplied,
+    BraidError,
+    BulkPending,
+    DeclarationError,
+    Gap,
+    LedgerError,
+    StoreUnavailable,
+    UnknownDataset,
+)
 from braid.ledger import LedgerRow
 from braid.ports import Ledger, Projections
 from braid.settings import Settings
