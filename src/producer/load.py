@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as sf
 
 from braid import shape, sql
+from braid.adapters import failpoints
 from braid.declaration import Topic
 from braid.grammar import MAX_BYTES, TOO_LONG
 from braid.thorough import text
@@ -135,6 +136,8 @@ class Loading:
             {marks[place]: (one.rows, one.rejected) for place, one in zip(places, told, strict=True)},
             self.rejects.size, self.outcome.reasons, self.outcome.ignored,
         )  # fmt: skip
+        if self.send is not None:
+            failpoints.hit("load.sent")
         names = ", ".join(part.path.name for part in parts[:3]) + (
             f" and {len(parts) - 3} more" if len(parts) > 3 else ""
         )

@@ -17,6 +17,7 @@ SUITES = {
     "test_apply.py": "apply",
     "test_datasets_live.py": "datasets",
     "test_gaps_live.py": "gaps",
+    "test_load.py": "load",
 }
 TESTS = {
     "test_both_jobs_run_as_bare_spark_submit_lines": "bare",

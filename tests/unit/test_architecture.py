@@ -44,7 +44,7 @@ HOMES = {
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/files.py", "braid/adapters/hive.py",
-        "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "serving/", "verify/",
+        "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "producer/cells.py", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),
     "pyhive": ("braid/adapters/hive.py",),
