@@ -150,20 +150,22 @@ def _run(settings: Settings, declared: Declaration, sessions: Sessions, told: _T
 class Sessions:
     """Spark, started when it is first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: str = "batch") -> None:
         self.brief = False  # to be told before the first `get`
         self._settings = settings
+        self._app = app
         self._spark: SparkSession | None = None
 
     def get(self) -> SparkSession:
         if self._spark is None:
-            self._spark = frames.session(self._settings, "batch", brief=self.brief)
+            self._spark = frames.session(self._settings, self._app, brief=self.brief)
             self._spark.conf.set("spark.sql.shuffle.partitions", _SHUFFLES)
         return self._spark
 
     def close(self) -> None:
         if self._spark is not None:
             self._spark.stop()
+            self._spark = None
 
 
 class _Told:

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -23,8 +23,7 @@ from cli.output import Json, progress, show, show_json, show_table
 from cli.streams import Stream
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
+    from batch_layer.spark_batch import Sessions
     from braid.adapters.cassandra import Cassandra
     from braid.declaration import Declaration
     from braid.ledger import Current, LedgerRow
@@ -48,31 +47,6 @@ class Asked:
     timeline: "Timeline"
     journal: "Journal"
     rejects: "Rejects"
-
-
-@dataclass(slots=True)
-class _Session:
-    """Spark, started when it is first asked for; one for sending, archiving and counting."""
-
-    settings: "Settings"
-    held: "SparkSession | None" = field(default=None)
-
-    def get(self) -> "SparkSession":
-        from braid.adapters import spark as frames
-
-        if self.held is None:
-            self.held = frames.session(self.settings, "load")
-            # an observation is seen only by the newer kind of writer, and Kafka's is of both
-            self.held.conf.set("spark.sql.sources.useV1SourceList", "avro,csv,json,orc,parquet,text")
-            self.held.conf.set("spark.sql.shuffle.partitions", "8")
-        return self.held
-
-    def close(self) -> None:
-        from braid.adapters import spark as frames
-
-        if self.held is not None:
-            frames.end(self.held)
-            self.held = None
 
 
 def register(app: typer.Typer) -> None:
@@ -140,6 +114,7 @@ def _timeline(start: str, every: str) -> "Timeline":
 def _dry(
     dataset: str, paths: Sequence[str], topic: str, rejects: Path | None, timeline: "Timeline", outcome: "Outcome"
 ) -> Asked:
+    from batch_layer.spark_batch import Sessions
     from braid.adapters.environment import load as settings_of
     from producer.plan import declared
 
@@ -147,7 +122,7 @@ def _dry(
     declaration = declared(settings.root / "datasets", dataset)
     path = rejects or settings.home / "load" / dataset / f"rejects-dry-{uuid.uuid4().hex[:12]}.jsonl"
     asked = _asked(declaration, paths, topic, path, timeline, None, ())
-    session = _Session(settings)
+    session = Sessions(settings, "load")
     try:
         for _ in _sending(
             session, settings, asked, dict.fromkeys((t.name for t in declaration.topics), 1), outcome, send=False
@@ -252,13 +227,13 @@ def _run(
     from batch_layer import bulk as protocol
     from batch_layer import run as batch
     from batch_layer.publish import Stores
-    from batch_layer.spark_batch import alone, once
+    from batch_layer.spark_batch import Sessions, alone, once
     from braid.adapters import failpoints, files, hive
     from braid.adapters import spark as frames
     from braid.adapters.clock import SystemClock
     from braid.adapters.master import Master
 
-    dataset, session = asked.dataset, _Session(settings)
+    dataset, session = asked.dataset, Sessions(settings, "load")
     closing.callback(session.close)
     stream = Stream(settings, dataset, closing.enter_context(ExitStack()), f"braid load {dataset}")
     held = store.stores(declaration)
@@ -314,7 +289,7 @@ def _run(
 _NAMED = frozenset({"stopped", "counted", "committed", "archived", "built"})
 
 
-def _given_back(ledger: Any, stream: Stream, session: _Session, dataset: str) -> None:
+def _given_back(ledger: Any, stream: Stream, session: "Sessions", dataset: str) -> None:
     """Start the stream again after a load that did not come to its end, unless history waits for its generation."""
     from braid import bulk
 
@@ -334,7 +309,13 @@ def _given_back(ledger: Any, stream: Stream, session: _Session, dataset: str) ->
 
 
 def _sending(
-    session: _Session, settings: "Settings", asked: Asked, partitions: dict[str, int], outcome: "Outcome", *, send: bool
+    session: "Sessions",
+    settings: "Settings",
+    asked: Asked,
+    partitions: dict[str, int],
+    outcome: "Outcome",
+    *,
+    send: bool,
 ) -> Iterator[str]:
     """Send what is left, or judge it, yielding what was done."""
     from collections import Counter
@@ -343,10 +324,13 @@ def _sending(
     from braid.adapters.clock import SystemClock
     from producer.load import Loading
 
+    spark = session.get()
+    # an observation is seen only by the newer kind of writer, and Kafka's is of both
+    spark.conf.set("spark.sql.sources.useV1SourceList", "avro,csv,json,orc,parquet,text")
     outcome.reasons = Counter(asked.journal.entry.reasons)
     outcome.ignored = asked.journal.entry.ignored
     loading = Loading(
-        session.get(), asked.sources, partitions, asked.timeline, SystemClock().now_us(), asked.journal, asked.rejects, outcome,
+        spark, asked.sources, partitions, asked.timeline, SystemClock().now_us(), asked.journal, asked.rejects, outcome,
         (lambda frame, topic: frames.send(frame, settings, topic)) if send else None,
     )  # fmt: skip
     for done in loading.run():

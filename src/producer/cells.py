@@ -144,7 +144,7 @@ def _csv(task: Task) -> Iterator[Row]:
                 line = checked(name, task.columns, one)
                 raw = None
                 if task.raw:
-                    raw = "".join(kept).rstrip("\r\n").encode("utf-8", "surrogateescape")
+                    raw = "".join(kept).strip("\r\n").encode("utf-8", "surrogateescape")
                     kept.clear()
                 if isinstance(line, Refusal):
                     number = line.line

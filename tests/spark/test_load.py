@@ -70,8 +70,10 @@ class Loaded:
         self.sent += [(topic, bytes(r.key), bytes(r.value), r.partition) for r in frame.collect()]
 
     def run(self) -> Loaded:
-        list(self.loading.run())
-        self.rejects.close()
+        try:
+            list(self.loading.run())
+        finally:
+            self.rejects.close()
         return self
 
     def rejected(self, *, ignored: bool = False) -> list[dict[str, Any]]:

@@ -50,7 +50,8 @@ HOMES = {
     "pyhive": ("braid/adapters/hive.py",),
     "pyspark": (
         "braid/adapters/spark.py", "batch_layer/archive.py", "batch_layer/recompute.py", "batch_layer/run.py",
-        "batch_layer/spark_batch.py", "speed_layer/history.py", "speed_layer/spark_streaming.py", "speed_layer/stream.py",
+        "batch_layer/spark_batch.py", "batch_layer/bulk.py", "producer/load.py", "speed_layer/history.py",
+        "speed_layer/spark_streaming.py", "speed_layer/stream.py",
     ),
     "rich": ("cli/",),
     "supervisor": ("stack/",),

@@ -165,7 +165,12 @@ STEPS = {
     "apply": ("batch_layer/apply.py",),
     "load": ("batch_layer/bulk.py",),
 }
-NO_PLACE = {"batch.nothing new", "batch.tidied", "apply.started", "load.started"}  # a run's last words: after them nothing is done
+NO_PLACE = {
+    "batch.nothing new",
+    "batch.tidied",
+    "apply.started",
+    "load.started",
+}  # a run's last words: after them nothing is done
 
 
 def test_every_name_has_a_place_and_every_step_a_name() -> None:
