@@ -172,7 +172,9 @@ class Oracle:
         return self._alerts[seq]
 
     def _judged(self, seq: int) -> list[tuple[Any, ...]]:
-        found = []
+        found: list[tuple[Any, ...]] = []
+        if self.rows[seq].kind == "bulk":  # history is judged by no rule
+            return found
         events = self.events(seq)
         for rule in DECLARATION.alerts:
             scale = 10 ** DECLARATION.topics[0].fields[rule.of].scale
