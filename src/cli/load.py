@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _TICK_S = 5.0
 _REASONS = 20  # shown of the summary by reason; the file of rejects has all
 _PASSED = 5
+_WRITERS = "spark.sql.sources.useV1SourceList"
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +326,9 @@ def _sending(
     from producer.load import Loading
 
     spark = session.get()
-    # an observation is seen only by the newer kind of writer, and Kafka's is of both
-    spark.conf.set("spark.sql.sources.useV1SourceList", "avro,csv,json,orc,parquet,text")
+    before = spark.conf.get(_WRITERS)
+    # what a job counts as it goes is seen only by the newer kind of writer, and Kafka's is of both
+    spark.conf.set(_WRITERS, ",".join(one for one in str(before).split(",") if one != "kafka"))
     outcome.reasons = Counter(asked.journal.entry.reasons)
     outcome.ignored = asked.journal.entry.ignored
     loading = Loading(
@@ -337,6 +339,7 @@ def _sending(
         if not send:
             progress(f"{asked.dataset}: {done}")
         yield done
+    spark.conf.set(_WRITERS, str(before))
 
 
 @contextmanager

@@ -68,10 +68,10 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
     declaration = in_force(ports.ledger, head)
     if change.pending(head, current):
         raise BeingApplied(f"{declaration.dataset}: {change.remedy(declaration.dataset, head)}")
-    if bulk.pending(head, current):  # it has no fragments: what a driver begins with would lack it
-        raise BulkPending(f"{declaration.dataset}: {bulk.remedy(declaration.dataset, head)}")
     topics = [t.name for t in declaration.topics]
     ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics), declaration.dataset)
+    if bulk.pending(head, current):  # it has no fragments: what a driver begins with would lack it
+        raise BulkPending(f"{declaration.dataset}: {bulk.remedy(declaration.dataset, head)}")
     yield "start"
     identity = Identity(declaration.dataset, dict(head.topic_ids), declaration.hash, grammar.SALT)
     by_id = declaration.dedupe == "by_id"

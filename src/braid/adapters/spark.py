@@ -86,7 +86,7 @@ def send(frame: DataFrame, settings: Settings, topic: str) -> None:
         "kafka.linger.ms": "20",
         "kafka.batch.size": "262144",
     }
-    frame.write.format("kafka").options(**options).save()
+    frame.write.format("kafka").mode("append").options(**options).save()
 
 
 def query(frame: DataFrame, text: str) -> DataFrame:
