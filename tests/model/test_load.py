@@ -182,6 +182,17 @@ def test_a_scheduled_batch_may_finish_what_was_begun(tmp_path: Path, crash: str)
     check_at_rest(world)
 
 
+def test_what_came_after_the_row_is_left_to_the_stream(tmp_path: Path) -> None:
+    world, _ = loaded(tmp_path)
+    load = Load(world)
+    until(load.steps(), "committed")
+    world.produce(5)
+    list(load.steps("again"))
+    assert len(bulk_rows(world)) == 1
+    world.count(world.driver())
+    check_at_rest(world)
+
+
 @pytest.mark.parametrize("frozen", ["wal", "computed", "folded", "fragments", "alerts", "written"])
 def test_a_driver_that_comes_back_after_the_row_loses(tmp_path: Path, frozen: str) -> None:
     world, driver = loaded(tmp_path)
