@@ -109,7 +109,9 @@ def found(words: Sequence[str], topics: Sequence[Topic], named: str = "") -> tup
     sources: list[Source] = []
     for name in (topic.name for topic in topics if topic.name in by_topic):
         parts = by_topic[name]
-        sources += [_checked(Source(known[name], (p,))) for p in parts if p.kind != "csv"]
+        for kind in ("json", "parquet"):
+            alike = tuple(part for part in parts if part.kind == kind)
+            sources += [_checked(Source(known[name], alike))] if alike else []
         sources += _tables(known[name], [p for p in parts if p.kind == "csv"])
     return sources, passed
 
@@ -228,14 +230,14 @@ def _check_lines(path: Path) -> None:
 
 
 def _checked(source: Source) -> Source:
-    """Check that a file whose columns have types has those that every record needs."""
-    (part,) = source.parts
-    lacking = [f.name for f in source.topic.fields.values() if not f.optional and f.name not in part.columns]
-    if part.kind == "parquet" and lacking:
-        raise DataError(
-            f"{part.path}: expected a column {lacking[0]!r}, which every event of {source.topic.name} needs, "
-            f"got {', '.join(part.columns)}"
-        )
+    """Check that files whose columns have types have those that every record needs."""
+    for part in source.parts:
+        lacking = [f.name for f in source.topic.fields.values() if not f.optional and f.name not in part.columns]
+        if part.kind == "parquet" and lacking:
+            raise DataError(
+                f"{part.path}: expected a column {lacking[0]!r}, which every event of {source.topic.name} needs, "
+                f"got {', '.join(part.columns)}"
+            )
     return source
 
 
@@ -245,7 +247,8 @@ def _tables(topic: Topic, parts: Sequence[Part]) -> list[Source]:
         return []
     needed = {f.name for f in topic.fields.values() if not f.optional}
     if all(needed <= set(part.columns) for part in parts):
-        return [Source(topic, (part,), file_of=dict.fromkeys(part.columns, part.path.name)) for part in parts]
+        every = dict.fromkeys(column for part in parts for column in part.columns)
+        return [Source(topic, tuple(parts), file_of=dict.fromkeys(every, parts[0].path.name))]
 
     def alike(part: Part) -> tuple[str, list[str]]:
         return part.columns[0], sorted(part.columns)
