@@ -28,8 +28,8 @@ def raw(topic: Topic, cells: Mapping[str, str], made: str | None = None, *, type
     Examples
     --------
     >>> from braid.declaration import EventTime
-    >>> raw(Topic("t", {"k": Field("k", "string")}, ("k",), EventTime(None)), {"k": "c0"}, typed=True)
-    "concat('{', concat_ws(',', concat('\\"k\\":', c0)), '}')"
+    >>> print(raw(Topic("t", {"k": Field("k", "string")}, ("k",), EventTime(None)), {"k": "c0"}, typed=True))
+    concat('{', concat_ws(',', concat('"k":', c0)), '}')
     """
     members = []
     for name, field in topic.fields.items():

@@ -149,7 +149,7 @@ def _load(
 ) -> "tuple[Asked, Current, LedgerRow]":
     from batch_layer import bulk as protocol
     from batch_layer.archive import check_held
-    from braid.adapters import failpoints, hive, kafka, lock
+    from braid.adapters import failpoints, kafka, lock
     from braid.adapters.master import Master
     from cli.held import created
 
@@ -171,8 +171,6 @@ def _load(
         cuts = Master(settings.warehouse_dir, dataset).cuts()
         if rows := ledger.rows(cuts[-1].seq if cuts else 0, ledger.head().seq):
             check_held(rows, log, declaration)
-        with hive.connect(settings):
-            pass
         topics = [one.name for one in declaration.topics]
         identity = (declaration.hash, sorted(log.topic_ids(topics).items()))
         asked = _asked(declaration, paths, topic, rejects, timeline, folder, identity)
