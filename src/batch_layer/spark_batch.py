@@ -164,7 +164,7 @@ class Sessions:
 
     def close(self) -> None:
         if self._spark is not None:
-            self._spark.stop()
+            frames.end(self._spark)  # one that a signal has torn is as good as stopped
             self._spark = None
 
 
