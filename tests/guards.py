@@ -21,6 +21,7 @@ _COPIED = ("src", "tests", "datasets", "cql", "pyproject.toml", "requirements.in
 _LINKED = ("data", "docs", "dashboard", "infrastructure", "bench")
 _REAL = "tests/model/test_real_guards.py::"
 _APPLY = "tests/model/test_apply.py::"
+_LOAD = "tests/model/test_load.py::"
 _CASSANDRA = "tests/services/test_cassandra_contract.py::"
 
 
@@ -173,6 +174,27 @@ GUARDS = (
         " if stores.past is not None and change.pending(head, current) else stores.generations",
         " if False else stores.generations",
         _APPLY + "test_a_server_started_while_hive_has_the_new_shape_answers_by_the_old_declaration",
+    ),
+    Guard(
+        "history in bulk: no driver before its generation",
+        "src/speed_layer/start.py",
+        "    if bulk.pending(head, current):",
+        "    if False:",
+        _LOAD + "test_a_crash_after_any_step_is_finished_by_running_it_again",
+    ),
+    Guard(
+        "history in bulk: a load that lost the race leaves no archive",
+        "src/batch_layer/bulk.py",
+        '            ports.ledger.append(row)\n            yield "committed"\n            ports.taking.keep(row)\n',
+        '            ports.taking.keep(row)\n            ports.ledger.append(row)\n            yield "committed"\n',
+        _LOAD + "test_a_driver_that_comes_back_before_the_row_wins_and_the_load_is_run_again",
+    ),
+    Guard(
+        "history in bulk: a load knows its own row",
+        "src/batch_layer/bulk.py",
+        "    if not committed(ports.ledger, load):\n",
+        "    if True:\n",
+        _LOAD + "test_what_came_after_the_row_is_left_to_the_stream",
     ),
 )
 

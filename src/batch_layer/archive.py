@@ -47,15 +47,31 @@ def steps(
     Gap
         What was written does not hold the records that the ledger counted.
     """
-    before = master.cuts()[-1:]
+    stage = aside(spark, declaration, rows, master, read)
+    yield "parquet"
+    return (yield from seal(declaration, rows, master, stage))
+
+
+def aside(spark: SparkSession, declaration: Declaration, rows: Sequence[LedgerRow], master: Master, read: Read) -> Path:
+    """Write the records of some ledger rows into a folder that nobody reads, and return it: `seal` makes a cut of it."""
     master.path.mkdir(parents=True, exist_ok=True)
     durable.clear_stages(master.path)
-    last = rows[-1]
-    stage = durable.stage(master.path, f"cut={last.seq}")
+    stage = durable.stage(master.path, f"cut={rows[-1].seq}")
     for topic in declaration.topics:
         for number, run in enumerate(runs(rows)):
             _write(spark, topic, run, read, stage / topic_folder(topic.name) / f"run-{number}")
-    yield "parquet"
+    return stage
+
+
+def seal(declaration: Declaration, rows: Sequence[LedgerRow], master: Master, stage: Path) -> Generator[str, None, Cut]:
+    """Check what `aside` wrote against the ledger and give it its name, yielding each step; return the new cut.
+
+    Raises
+    ------
+    Gap
+        It does not hold the records that the ledger counted.
+    """
+    before, last = master.cuts()[-1:], rows[-1]
     found = _check(declaration, rows, stage)
     _tidy(stage)
     (stage / TALLY).write_text(tally_text(found), encoding="utf-8")

@@ -61,7 +61,7 @@ def recompute(
     after : ledger seq of the served cut: later rows are also kept apart, by seq
     whole : count everything once more as one: the declaration has changed, and the ledger counted by another
     """
-    _parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
+    parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
     counted = spark.sql(sql.dedupe(declaration, declaration.topics, _PARSED))
     counted = counted.selectExpr(*_needed(declaration), f"IF(seq > {after}, seq, 0L) AS f_{_SEQ}")
     folds = folds_of(declaration.fragment_views)
@@ -122,7 +122,7 @@ def _distinct(measures: Sequence[Measure]) -> tuple[Measure, ...]:
     return tuple({m.id: m for m in measures}.values())
 
 
-def _parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> DataFrame:
+def parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> DataFrame:
     """Return all records with the columns that the declaration in force reads from them.
 
     Cuts that another declaration parsed are read again from their raw bytes.

@@ -107,7 +107,7 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
         f"; made anew: {damage}" if damage else ""
     )
     yield "read"
-    cuts = yield from _archive(ports, report, declaration, head)
+    cuts = yield from archived(ports, report, declaration, head)
     if damage is None:
         report.repaired = publish.repair(ports.stores, declaration, served)
     if not (new or force):
@@ -121,7 +121,7 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
     yield from ports.messages(report, declaration)
 
 
-def _archive(
+def archived(
     ports: Ports, report: Report, declaration: Declaration, head: LedgerRow
 ) -> Generator[str, None, list[Cut]]:
     """Bring the master up to head; return its cuts, from the first on."""

@@ -108,10 +108,10 @@ def _become_schedule(settings: Settings, declared: Declaration, every: str) -> N
 def once(settings: Settings, declared: Declaration, *, force: bool = False) -> dict[str, Any]:
     """Run one batch; return its summary, which also stays in the dataset's batch folder."""
     home = settings.home / "batch" / declared.dataset
-    started, sessions = time.monotonic(), _Sessions(settings)
+    started, sessions = time.monotonic(), Sessions(settings)
     record: dict[str, Any] = {"started_us": SystemClock().now_us()}
     told = _Told(declared.dataset, started)
-    with _alone(home / "lock", declared.dataset):
+    with alone(home / "lock", declared.dataset):
         try:
             record |= _run(settings, declared, sessions, told, force=force)
         except frames.FAILURES as error:
@@ -127,7 +127,7 @@ def once(settings: Settings, declared: Declaration, *, force: bool = False) -> d
     return record
 
 
-def _run(settings: Settings, declared: Declaration, sessions: _Sessions, told: _Told, *, force: bool) -> dict[str, Any]:
+def _run(settings: Settings, declared: Declaration, sessions: Sessions, told: _Told, *, force: bool) -> dict[str, Any]:
     with (
         kafka.KafkaLog(settings.kafka_bootstrap) as log,
         cassandra.connect(settings) as store,
@@ -164,23 +164,25 @@ def _messages(settings: Settings, log: kafka.KafkaLog, report: Report, *texts: D
     return publication.steps(settings.warehouse_dir, texts[0].dataset, publication.topics(*texts), log, read, said)
 
 
-class _Sessions:
+class Sessions:
     """Spark, started when it is first asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: str = "batch") -> None:
         self.brief = False  # to be told before the first `get`
         self._settings = settings
+        self._app = app
         self._spark: SparkSession | None = None
 
     def get(self) -> SparkSession:
         if self._spark is None:
-            self._spark = frames.session(self._settings, "batch", brief=self.brief)
+            self._spark = frames.session(self._settings, self._app, brief=self.brief)
             self._spark.conf.set("spark.sql.shuffle.partitions", _SHUFFLES)
         return self._spark
 
     def close(self) -> None:
         if self._spark is not None:
-            self._spark.stop()
+            frames.end(self._spark)  # one that a signal has torn is as good as stopped
+            self._spark = None
 
 
 class _Told:
@@ -200,7 +202,7 @@ class _Told:
 
 
 @contextmanager
-def _alone(path: Path, dataset: str) -> Iterator[None]:
+def alone(path: Path, dataset: str) -> Iterator[None]:
     """Hold the dataset's lock, after another run that is at work has ended."""
     waiting = False
     while True:

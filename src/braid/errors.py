@@ -18,6 +18,7 @@
     │   ├── Gap                         offsets between head and what Kafka still holds are missing
     │   ├── LostRace                    another writer committed this seq
     │   ├── BeingApplied                a changed declaration has no generation yet
+    │   ├── BulkPending                 history was taken in bulk, and no generation covers it yet
     │   ├── CutPassedHead               a generation's cut is newer than the reader's head
     │   ├── RangeRefused                a micro-batch's range does not continue the ledger
     │   └── SeenIdsRefused              the file of seen ids is damaged, foreign or ahead: it is rebuilt
@@ -111,6 +112,10 @@ class LostRace(LedgerError):
 
 class BeingApplied(LedgerError):
     """A changed declaration is in force and no generation of it is served yet: finish `braid apply`."""
+
+
+class BulkPending(LedgerError):
+    """History was taken in bulk and no generation that covers it is served yet: finish `braid load`, or run the batch."""
 
 
 class CutPassedHead(LedgerError):

@@ -80,8 +80,8 @@ class LedgerRow:
     bucket, bucket_rows : the fragment bucket written to, and how many rows it held afterwards
     alerts : int, how many alerts its events gave
     totals : running sums over seq 0 to this row of good, copies, dead, absent, alerts and fp (mod 2^64), so that
-        status and the check of the seen ids read one row and not the whole ledger; `gap` and `definition` are the seqs
-        of the newest rows of those kinds
+        status and the check of the seen ids read one row and not the whole ledger; `gap`, `definition` and `bulk` are the
+        seqs of the newest rows of those kinds
     definition : hash of the declaration in force; `text` its YAML, in genesis and definition rows; in gap rows, what
         was given up (`braid.gaps`)
     """
@@ -262,8 +262,8 @@ def with_totals(head: LedgerRow, row: LedgerRow) -> LedgerRow:
     """
     names = ("good", "copies", "dead", "absent", "alerts", "fp")
     sums = {name: head.totals.get(name, 0) + getattr(row, name) for name in names}
-    kept = {name: head.totals[name] for name in ("gap", "definition") if name in head.totals}
-    kept |= {"definition": row.seq} if row.kind == "definition" else {}
+    kept = {name: head.totals[name] for name in ("gap", "definition", "bulk") if name in head.totals}
+    kept |= {row.kind: row.seq} if row.kind in {"definition", "bulk"} else {}
     return replace(row, totals=sums | {"fp": sums["fp"] % (1 << 64)} | kept)
 
 

@@ -16,7 +16,7 @@ from braid.aggregates import BIN_BITS, DISTINCT_K
 from braid.declaration import Declaration, Derived, Field, Measure, Topic, ViewSpec
 from braid.thorough import pattern, text, thorough
 
-_RAW_SHOWN = 4096  # bytes of a dead letter that the driver receives
+RAW_SHOWN = 4096  # bytes of a dead letter that the driver receives
 _POSITION = ("topic", "`partition`", "`offset`", "append_us", "raw")
 
 
@@ -139,7 +139,7 @@ def slim(declaration: Declaration, source: str) -> str:
     names = list(dict.fromkeys(name for topic in declaration.topics for name in used(declaration, topic)))
     parts = []
     for topic in declaration.topics:
-        shown = f"CASE WHEN reason IS NOT NULL THEN substr(raw, 1, {_RAW_SHOWN}) END AS raw"
+        shown = f"CASE WHEN reason IS NOT NULL THEN substr(raw, 1, {RAW_SHOWN}) END AS raw"
         held = topic.columns
         fields = [f"f_{name}" if name in held else f"{_null(declaration, name)} AS f_{name}" for name in names]
         hashes = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from braid import change
+from braid import bulk, change
 from braid.declaration import Declaration
 from braid.errors import Gap, LedgerError, StoreUnavailable
 from braid.generations import counts
@@ -68,7 +68,7 @@ def report(facts: Facts) -> dict[str, Any]:
         "head": _head(facts.head),
         "generation": _generation(facts),
         "counts": _counts(facts),
-        "problems": [*_applied(facts), *facts.problems],
+        "problems": [*_applied(facts), *_taken_in(facts), *facts.problems],
     }
 
 
@@ -85,6 +85,13 @@ def _applied(facts: Facts) -> list[str]:
     if facts.head is None or facts.current is None or not change.pending(facts.head, facts.current):
         return []
     return [f"{facts.declaration.dataset}: {change.remedy(facts.declaration.dataset, facts.head)}"]
+
+
+def _taken_in(facts: Facts) -> list[str]:
+    """Return that history in bulk waits for its generation, when it does: answers end before it."""
+    if facts.head is None or facts.current is None or not bulk.pending(facts.head, facts.current):
+        return []
+    return [f"{facts.declaration.dataset}: {bulk.remedy(facts.declaration.dataset, facts.head)}"]
 
 
 def _partitions(facts: Facts) -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from braid.errors import AlreadyRunning, BraidError, ChangeRefused, UsageError
+from braid.errors import BraidError, ChangeRefused, UsageError
 from cli.held import created
 from cli.output import Json, progress, show, show_json, show_table
+from cli.streams import Stream
 
 if TYPE_CHECKING:
     from braid.adapters.cassandra import Cassandra, Stores
@@ -112,8 +113,9 @@ def _applied(here: Found, told: "Plan") -> "tuple[Current, LedgerRow]":
         if told.needed:
             with kafka.KafkaLog(here.settings.kafka_bootstrap) as log:
                 protocol.check(log, here.master, here.stores.ledger)
+        stream = Stream(here.settings, here.declared.dataset, locks, "braid apply")
         ports = protocol.Ports(
-            here.stores.ledger, here.store, hive.HiveCatalogue(connection, here.declared), _Stream(here, locks),
+            here.stores.ledger, here.store, hive.HiveCatalogue(connection, here.declared), stream,
             SystemClock(), lambda: _build(here),
         )  # fmt: skip
         writer = f"apply:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
@@ -226,37 +228,3 @@ def _build(here: Found) -> Iterator[str]:
 
     summary = once(here.settings, here.declared)
     yield f"generation {summary['gen']} published" if summary["published"] else f"generation {summary['gen']} is served"
-
-
-class _Stream:
-    """The dataset's stream: under the supervisor here, or started by hand; one lock says whether any runs on this machine."""
-
-    def __init__(self, here: Found, locks: ExitStack) -> None:
-        self._settings = here.settings
-        self._dataset = here.declared.dataset
-        self._locks = locks
-
-    def stop(self) -> None:
-        """Stop it and hold its lock, so that none starts before the end."""
-        from braid.adapters import lock
-        from stack import up
-
-        up.hold(self._settings, f"speed-{self._dataset}")
-        path = self._settings.home / "speed" / self._dataset / "lock"
-        try:
-            self._locks.enter_context(lock.exclusive(path, f"stream {self._dataset}"))
-        except AlreadyRunning as error:
-            raise AlreadyRunning(f"{error}: it is not the supervisor's; end it, then run braid apply again") from error
-
-    def start(self) -> None:
-        """Start it again under the supervisor; where there is none, say so."""
-        from cli.programs import programs
-        from stack import up
-
-        self._locks.close()
-        name = f"speed-{self._dataset}"
-        mine = next((program for program in programs(self._settings) if program.name == name), None)
-        if mine is None or not up.start_again(self._settings, mine):
-            progress(
-                f"{self._dataset}: no supervisor keeps its stream here: start it yourself, or braid up {self._dataset}"
-            )

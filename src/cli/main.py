@@ -23,6 +23,7 @@ MODULES = (
     "cli.gaps",
     "cli.generations",
     "cli.apply",
+    "cli.load",
     "cli.dead",
     "cli.export",
     "cli.watch",

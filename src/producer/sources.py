@@ -94,14 +94,19 @@ def made_field(topic: Topic, data: Joined) -> str | None:
     DataError
         A field that every event needs stands in no file.
     """
+    return made_of(topic, data.file_of)
+
+
+def made_of(topic: Topic, file_of: Mapping[str, str]) -> str | None:
+    """Return the field that the timeline fills, given the file of every column; raises as `made_field` does."""
     time = topic.event_time.field
-    made = time if time is not None and time not in data.file_of else None
+    made = time if time is not None and time not in file_of else None
     needed = [f.name for f in topic.fields.values() if not f.optional and f.name != made]
-    missing = [name for name in needed if name not in data.file_of]
+    missing = [name for name in needed if name not in file_of]
     if missing:
         raise DataError(
-            f"{', '.join(sorted(set(data.file_of.values())))}: expected a column {missing[0]!r}, which every event of "
-            f"{topic.name} needs, got {', '.join(data.file_of)}"
+            f"{', '.join(sorted(set(file_of.values())))}: expected a column {missing[0]!r}, which every event of "
+            f"{topic.name} needs, got {', '.join(file_of)}"
         )
     return made
 
@@ -158,13 +163,13 @@ def template_of(topic: Topic, data: Joined, number: int, made: str | None, event
         return row
     parsed = parse(topic, _raw(topic, row, made, event_us), append_us=event_us)
     if isinstance(parsed, DeadLetter):
-        return _refusal(topic, parsed.reason, row, data)
+        return refusal(topic, parsed.reason, row, data.file_of)
     fields = {n: value_of(f, parsed.values.get(n)) for n, f in topic.fields.items() if parsed.values.get(n) is not None}
     texts = {n: b'"' + _TIME + b'"' if n == made else json_of(topic.fields[n], value) for n, value in fields.items()}
     value = b"{" + b",".join(orjson.dumps(topic.fields[n].member) + b":" + text for n, text in texts.items()) + b"}"
     key = b"[" + b",".join(texts[name] for name in topic.event_id) + b"]"
     if len(value) > MAX_BYTES:  # a number written out to its scale can be longer than it stood in the file
-        return _refusal(topic, TOO_LONG, row, data)
+        return refusal(topic, TOO_LONG, row, data.file_of)
     if made:
         fields[made] = None  # its place; every event fills in its own time
     return Template(tuple(key.split(_TIME)), tuple(value.split(_TIME)), fields, made)
@@ -181,13 +186,21 @@ def _raw(topic: Topic, row: Row, made: str | None, event_us: int) -> bytes:
     return orjson.dumps(members)
 
 
-def _refusal(topic: Topic, reason: str, row: Row, data: Joined) -> Refusal:
+def refusal(topic: Topic, reason: str, row: Row, file_of: Mapping[str, str]) -> Refusal:
+    """Return why a row is not sent, at the line and column that broke a rule, with what stands there.
+
+    Parameters
+    ----------
+    topic : whose record it would be: the reason names a key, the file a column
+    reason : of the dead letter that it would be
+    file_of : the file of every column
+    """
     place = _PLACE.fullmatch(reason)
     column = next((f.name for f in topic.fields.values() if place and f.member == place[1]), "")
-    if place is None or column not in data.file_of:
+    if place is None or column not in file_of:
         file, line = next(iter(row.lines.items()))
         return Refusal(file, line, "", reason)
-    file = data.file_of[column]
+    file = file_of[column]
     text = row.values[column]
     shown = f"{THE_FILE_HAS}{text[:SHOWN]!r}" + ("…" if len(text) > SHOWN else "") if text else ""
     return Refusal(file, row.lines[file], column, place[2] + shown)

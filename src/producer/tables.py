@@ -132,14 +132,15 @@ def read_table(path: Path, limit: int | None = None) -> Table:
         No header, a column without a name or twice, not readable, or larger than MAX_TABLE_BYTES.
     """
     try:
-        with _opened(path) as file:
-            lines = _lines(path.name, csv.reader(_bounded(path.name, file), strict=True))
+        with opened(path) as file:
+            lines = lines_of(path.name, csv.reader(_bounded(path.name, file), strict=True))
             return _table(path.name, lines if limit is None else islice(lines, limit + 1))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: expected a readable CSV file, got {error}") from error
 
 
-def _opened(path: Path) -> IO[str]:
+def opened(path: Path) -> IO[str]:
+    """Open a CSV file as text, `.gz` unpacked."""
     # surrogateescape: bytes that are not UTF-8 refuse their own line, not the file
     if path.name.endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -155,7 +156,7 @@ def _bounded(name: str, file: IO[str]) -> Iterator[str]:
         yield text
 
 
-def _lines(name: str, reader: Iterator[list[str]]) -> Iterator[Line | Refusal]:
+def lines_of(name: str, reader: Iterator[list[str]]) -> Iterator[Line | Refusal]:
     """Yield lines with the number at which they begin; what the CSV grammar refuses is a refusal in its place."""
     while True:
         first = reader.line_num + 1  # type: ignore[attr-defined]  # csv.reader has it, its stub's Iterator has not
@@ -182,10 +183,11 @@ def _table(name: str, lines: Iterator[Line | Refusal]) -> Table:
             raise DataError(
                 f"{name} line {header.number}: expected columns of different names, got {list(header.values)!a}"
             )
-    return Table(name, columns, tuple(_checked(name, columns, line) for line in lines))
+    return Table(name, columns, tuple(checked(name, columns, line) for line in lines))
 
 
-def _checked(name: str, columns: Sequence[str], line: Line | Refusal) -> Line | Refusal:
+def checked(name: str, columns: Sequence[str], line: Line | Refusal) -> Line | Refusal:
+    """Return a line that has a value for every column, or why it is refused."""
     if isinstance(line, Refusal):
         return line
     if len(line.values) != len(columns):
@@ -217,12 +219,9 @@ def join(tables: Sequence[Table]) -> Joined:
     >>> dict(joined.rows[0].values), str(joined.rows[1])
     ({'patch': 'p1', 'kind': '7', 'name': 'soil'}, "a.csv line 3, column kind: '9' has no line in b.csv")
     """
-    order = next((found for root in tables if (found := _reached(root, tables))), None)
-    if order is None:
-        names = ", ".join(f"{t.file} (id {t.id})" for t in tables)
-        raise DataError(f"expected one file whose columns hold the id of every other, got {names}")
+    order = ordered(tables)
     root, others = order[0], order[1:]
-    file_of = _owners(order)
+    file_of = owners(order)
     ignored: list[Refusal] = []
     partners = [_by_id(table, ignored) for table in others]
     doubled = _repeats(root) if any(t.id == root.id for t in others) else {}
@@ -236,6 +235,15 @@ def join(tables: Sequence[Table]) -> Joined:
                 if key not in own
             ]
     return Joined(rows, file_of, tuple(ignored))
+
+
+def ordered(tables: Sequence[Table]) -> list[Table]:
+    """Return tables in the order in which they join: the root first. Raises DataError when no file reaches all others."""
+    found = next((found for root in tables if (found := _reached(root, tables))), None)
+    if found is None:
+        names = ", ".join(f"{t.file} (id {t.id})" for t in tables)
+        raise DataError(f"expected one file whose columns hold the id of every other, got {names}")
+    return found
 
 
 def _reached(root: Table, tables: Sequence[Table]) -> list[Table] | None:
@@ -252,15 +260,15 @@ def _reached(root: Table, tables: Sequence[Table]) -> list[Table] | None:
     return order
 
 
-def _owners(order: Sequence[Table]) -> dict[str, str]:
+def owners(order: Sequence[Table]) -> dict[str, str]:
     """Return the file of every column; an id belongs to the file that refers by it."""
-    owners: dict[str, str] = {}
+    found: dict[str, str] = {}
     for table in order:
         for column in table.columns if table is order[0] else table.columns[1:]:
-            if column in owners:
-                raise DataError(f"expected column {column!r} in one file, got it in {owners[column]} and {table.file}")
-            owners[column] = table.file
-    return owners
+            if column in found:
+                raise DataError(f"expected column {column!r} in one file, got it in {found[column]} and {table.file}")
+            found[column] = table.file
+    return found
 
 
 def _by_id(table: Table, ignored: list[Refusal]) -> dict[str, Line]:

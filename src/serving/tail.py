@@ -138,7 +138,8 @@ def _mergeable(rows: Sequence[LedgerRow], definition: str) -> tuple[list[LedgerR
     for row in rows:
         if row.kind == "bulk":
             reason = f"seq {row.seq} is history in bulk, which has no fragments; the next generation covers it"
-            return taken, Missing("bulk", reason, row.seq)
+            offsets = {f"{topic}:{p}": (start, end) for topic, p, start, end in row.range.partitions()}
+            return taken, Missing("bulk", reason, row.seq, None, offsets)
         if row.definition not in {"", definition}:
             reason = (
                 f"a changed declaration, {row.definition[:12]}, is being applied from seq {row.seq} on; "

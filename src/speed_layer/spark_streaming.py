@@ -27,7 +27,16 @@ from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.published import PublishedProjections
 from braid.declaration import Declaration, load_all
 from braid.definitions import in_force
-from braid.errors import BeingApplied, BraidError, DeclarationError, Gap, LedgerError, StoreUnavailable, UnknownDataset
+from braid.errors import (
+    BeingApplied,
+    BraidError,
+    BulkPending,
+    DeclarationError,
+    Gap,
+    LedgerError,
+    StoreUnavailable,
+    UnknownDataset,
+)
 from braid.ledger import LedgerRow
 from braid.ports import Ledger, Projections
 from braid.settings import Settings
@@ -105,7 +114,7 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
                 stream.say(f"{error}; trying again")
                 heart.beat("waiting for a store")
                 stop.wait(_RETRY_S)
-            except (BeingApplied, DeclarationError, Gap) as error:
+            except (BeingApplied, BulkPending, DeclarationError, Gap) as error:
                 heart.beat(f"{REFUSED}{error}")  # the supervisor starts it no more
                 raise
     finally:

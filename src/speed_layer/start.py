@@ -5,7 +5,7 @@ or built anew when their file is damaged or speaks of another log. The merged vi
 are the served generation plus the fragments after its cut, each checked against its ledger row. The projections are
 brought up to head, because a crash may have come between the commit and them.
 
-Under a declaration that has changed no driver starts before a generation of it is served (`braid apply`); until its first
+A driver starts only behind history in bulk (`braid.bulk`) that a generation covers. Under a declaration that has changed no driver starts before a generation of it is served (`braid apply`); until its first
 micro-batch every start empties the projections before it fills them, for their rows are of the declaration before.
 """
 
@@ -15,10 +15,10 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from braid import change, gaps, grammar, ledger, views
+from braid import bulk, change, gaps, grammar, ledger, views
 from braid.declaration import Declaration
 from braid.definitions import in_force
-from braid.errors import BeingApplied, Gap, SeenIdsRefused
+from braid.errors import BeingApplied, BulkPending, Gap, SeenIdsRefused
 from braid.generations import counts
 from braid.ledger import Current, LedgerRow
 from braid.ports import Generations, History, Ledger, Log, SeenIds, SeenStore
@@ -57,6 +57,8 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
     ------
     BeingApplied
         The declaration in force has changed and has no generation yet.
+    BulkPending
+        History in bulk is in no generation yet.
     Gap
         Kafka no longer holds what comes after head, or neither Kafka nor the master what the seen ids lack, or
         fragments after the cut have expired.
@@ -68,6 +70,8 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
         raise BeingApplied(f"{declaration.dataset}: {change.remedy(declaration.dataset, head)}")
     topics = [t.name for t in declaration.topics]
     ledger.check_log(head, ports.log.earliest(topics), ports.log.topic_ids(topics), declaration.dataset)
+    if bulk.pending(head, current):  # it has no fragments: what a driver begins with would lack it
+        raise BulkPending(f"{declaration.dataset}: {bulk.remedy(declaration.dataset, head)}")
     yield "start"
     identity = Identity(declaration.dataset, dict(head.topic_ids), declaration.hash, grammar.SALT)
     by_id = declaration.dedupe == "by_id"

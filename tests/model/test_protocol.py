@@ -25,12 +25,15 @@ FIRST = int(os.environ.get("MODEL_FIRST", "0"))
 
 QUIET = Profile(
     turns=0, crash=0, freeze=0, fused=0, second_driver=0, batch=0, checkpoint=0, seen=0, trim=0, expire=0, doom=0, lose=0, rollback=0,
-    faulty_source=0,
+    faulty_source=0, load=0,
 )  # fmt: skip
 STEPS = (
     "start", "seen", "merged", "projected", "ready", "offsets", "wal", "computed", "folded", "fragments", "alerts", "written",
     "committed", "put", "commits",
 )  # fmt: skip
+
+
+LOAD = ("stopped", "sent", "counted", "committed", "archived", "views", "published", "built")
 
 
 @pytest.mark.timeout(1500)  # a minute or two when nothing else runs
@@ -69,6 +72,9 @@ EXPECTED = (
     *("deleted by retention", "created again"),
     *("log: retention", "log: created again", "log: partition added"),
     *("rollback", "rollback refused"),
+    *(f"load: {step}" for step in LOAD),
+    *(f"load: crash after {step}" for step in LOAD),
+    *("BulkPending", "load: LostRace", "load: crash in a write"),
     *("gap accepted", "counted rows lost", "crash in an acceptance"),
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,13 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from batch_layer import rollback
+from batch_layer import bulk, rollback
 from braid import definitions, gaps, ledger, views
 from braid.adapters import memory
+from braid.bulk import Counted
 from braid.errors import BraidError, CutPassedHead, Gap, RollbackRefused
 from braid.ledger import Current, Offsets, Range
+from braid.ports import DeadLetterRow
 from braid.seen import id_bytes
 from serving.follower import Follower
 from serving.follower import Stores as Served
@@ -29,7 +32,7 @@ from tests.model import batch, events
 from tests.model.events import BEGIN_US, DECLARATION, TOPIC, Event, Producer
 from tests.model.oracle import Oracle, Wrong, expect
 from tests.model.spark import Checkpoints, ConcurrentUpdate, Query
-from tests.model.stores import Crash, Fuse, FusedLedger, FusedSeenStore, ModelHistory, Stores
+from tests.model.stores import Crash, Fuse, FusedDeadLetters, FusedLedger, FusedSeenStore, ModelHistory, Stores
 
 SECOND_US = 1_000_000
 
@@ -66,6 +69,8 @@ class Profile:
     accept: float = 0.15
     rollback: float = 0.02
     faulty_source: float = 0.01
+    load: float = 0.03
+    load_crash: float = 0.06
     partitions: tuple[int, ...] = (1, 2, 3)
     starting: str = "ledger"
 
@@ -118,6 +123,7 @@ class World:
         self.drivers: list[Driver] = []
         self.zombies: list[tuple[int, Driver]] = []
         self.jobs: list[Iterator[str]] = []
+        self.load: Iterator[str] | None = None  # history that is taken in; it holds the stream's lock
         self.followers = [self._follower() for _ in range(2)]
         self.shown: dict[int, Any] = {}
         self.asked: dict[int, int] = {}
@@ -188,7 +194,8 @@ class World:
         self._thaw()
         if not self.drivers:
             self._between_drivers()
-        chance = (0.7, profile.second_driver, 0.0)[min(len(self.drivers), 2)]
+        self._history()
+        chance = 0.0 if self.load else (0.7, profile.second_driver, 0.0)[min(len(self.drivers), 2)]
         if rng.random() < chance:
             self.begin()
         for driver in list(self.drivers):
@@ -336,7 +343,7 @@ class World:
 
     def accept(self, *, faults: bool = True) -> None:
         """Let a person accept what is lost, by the shipping code; the process may be killed in its one write."""
-        if self.jobs:  # both hold the dataset's batch lock: the second comer is refused
+        if self.jobs or self.load:  # all hold the dataset's batch lock: the second comer is refused
             return
         self.numbers += 1
         rng, stores = self.rng, self.stores
@@ -433,7 +440,11 @@ class World:
 
     def _batch(self) -> None:
         rng = self.rng
-        if len(self.jobs) < 2 and rng.random() < (self.profile.second_job if self.jobs else self.profile.batch):
+        if (
+            not self.load
+            and len(self.jobs) < 2
+            and rng.random() < (self.profile.second_job if self.jobs else self.profile.batch)
+        ):
             left = rng.randrange(2) if rng.random() < 0.2 else -1
             self.jobs.append(batch.steps(self.stores, self.oracle.log, Fuse(rng, left, freezes=False)))
         for job in list(self.jobs):
@@ -442,6 +453,34 @@ class World:
                 self.jobs.remove(job)
             elif rng.random() < 0.6:
                 self.step(job)
+
+    def _history(self) -> None:
+        """Let a person load history, by the shipping protocol; the process may be killed after any step, or in a write."""
+        rng = self.rng
+        if self.load is None and not self.jobs and not self.doomed and rng.random() < self.profile.load:
+            self.numbers += 1
+            fuse = Fuse(rng, rng.randrange(4) if rng.random() < 0.2 else -1, freezes=False)
+            self.load = bulk.steps(Loads(self, fuse).ports(), f"load-{self.numbers}", "person")
+            self.told["load begun"] += 1
+        for _ in range(rng.randrange(1, 5)):
+            if self.load is None:
+                return
+            try:
+                last = next(self.load)
+            except StopIteration:
+                self.load = None
+            except Crash:
+                self.told["load: crash in a write"] += 1
+                self.load = None
+            except BraidError as error:
+                self.told[f"load: {type(error).__name__}"] += 1
+                self.load = None
+            else:
+                self.told[f"load: {last}"] += 1
+                if rng.random() < self.profile.load_crash:
+                    self.told[f"load: crash after {last}"] += 1
+                    self.load = None
+            self.look(None)
 
     def step(self, job: Iterator[str]) -> None:
         """Let a batch job take one step."""
@@ -534,6 +573,7 @@ class World:
             self._thaw()
         self.drivers.clear()
         self.jobs.clear()
+        self.load = None
         if self.doomed:
             self._refused()
             return
@@ -573,6 +613,64 @@ class World:
         self.jobs = [batch.steps(self.stores, self.oracle.log, Fuse(self.rng, -1, freezes=False))]
         while self.jobs:
             self.step(self.jobs[0])
+
+
+class Loads:
+    """The world as history that is taken in meets it: the stream, the batch layer, the log."""
+
+    def __init__(self, world: World, fuse: Fuse) -> None:
+        self.world = world
+        self.fuse = fuse
+        self._aside: list[tuple[int, Event]] | None = None
+
+    def ports(self) -> bulk.Ports:
+        """Return them as the protocol takes them."""
+        world, stores = self.world, self.world.stores
+        ledger_, dead = FusedLedger(stores.ledger, self.fuse), FusedDeadLetters(stores.dead_letters, self.fuse)
+        return bulk.Ports(
+            stores.log, ledger_, dead, self, world.clock, self, self._send, nullcontext,  # nobody else takes its lock here
+            lambda: batch.steps(stores, world.oracle.log, Fuse(world.rng, -1, freezes=False)),
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Stop the stream: one that is frozen does not hear it."""
+        self.world.drivers.clear()
+
+    def start(self) -> None:
+        """Nothing: the world starts drivers by itself once nobody holds the lock."""
+
+    def _send(self) -> Iterator[str]:
+        for _ in range(self.world.rng.randrange(1, 4)):
+            self.world.produce(self.world.rng.randrange(12))
+            yield "sent"
+
+    def archived(self, head: ledger.LedgerRow) -> Iterator[str]:
+        """Bring the master up to head."""
+        yield from batch.archive(self.world.stores, self.world.oracle.log, head)
+
+    def counted(self, head: ledger.LedgerRow, offered: Range) -> Counted:
+        """Count a range by the reference, against all that the master holds."""
+        stores, log = self.world.stores, self.world.oracle.log
+        before = list(stores.master.records(stores.master.chain(head.seq)))
+        read = [log[r.partition][r.offset] for r in stores.log.read(offered)]
+        self._aside = [(head.seq + 1, e) for e in read if e is not None]
+        good = [e for seq, e in batch.first_of_each_id([*before, *self._aside]) if seq > head.seq]
+        dead = sum(e.reason is not None for _, e in self._aside)
+        return Counted(len(self._aside), len(good), sum(e.id64 for e in good) % 2**64, dead)
+
+    def dead(self) -> Iterator[DeadLetterRow]:
+        """Yield the dead of what was counted."""
+        for _, e in self._aside or ():
+            if e.reason is not None:
+                yield DeadLetterRow(TOPIC, e.partition, e.offset, e.append_us, e.reason, b"")
+
+    def keep(self, row: ledger.LedgerRow) -> None:
+        """Give what lies aside its name."""
+        self.world.stores.master.runs[row.seq - 1, row.seq] = self._aside or []
+
+    def drop(self) -> None:
+        """Forget what lies aside."""
+        self._aside = None
 
 
 def copy_of(file: memory.MemorySeenIds) -> memory.MemorySeenIds:

@@ -19,6 +19,7 @@ SUITES = {
     "test_gaps_live.py": "gaps",
     "test_sent_live.py": "sent",
     "test_kills_live.py": "kills",
+    "test_load.py": "load",
 }
 TESTS = {
     "test_both_jobs_run_as_bare_spark_submit_lines": "bare",

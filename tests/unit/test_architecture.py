@@ -45,13 +45,14 @@ HOMES = {
     "pyarrow": (
         "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/archived.py", "braid/adapters/files.py", "braid/adapters/hive.py",
         "braid/adapters/hours.py", "braid/adapters/publication.py",
-        "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "serving/", "verify/",
+        "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "producer/cells.py", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration.py",),
     "pyhive": ("braid/adapters/hive.py",),
     "pyspark": (
         "braid/adapters/spark.py", "batch_layer/archive.py", "batch_layer/recompute.py", "batch_layer/run.py",
-        "batch_layer/spark_batch.py", "speed_layer/history.py", "speed_layer/spark_streaming.py", "speed_layer/stream.py",
+        "batch_layer/spark_batch.py", "batch_layer/bulk.py", "producer/load.py", "speed_layer/history.py",
+        "speed_layer/spark_streaming.py", "speed_layer/stream.py",
     ),
     "rich": ("cli/",),
     "supervisor": ("stack/",),

@@ -21,7 +21,7 @@ from stack import home, jars
 
 COMMANDS = (
     *("setup", "up", "down", "status", "logs", "doctor", "clean", "shell"),
-    *("accept-gap", "dead", "generations", "rollback", "new", "check", "plan", "apply"),
+    *("accept-gap", "dead", "generations", "rollback", "new", "check", "plan", "apply", "load"),
 )
 
 

@@ -163,8 +163,14 @@ STEPS = {
     "speed": ("speed_layer/microbatch.py", "speed_layer/start.py"),
     "batch": ("batch_layer/run.py", "batch_layer/archive.py", "batch_layer/publish.py"),
     "apply": ("batch_layer/apply.py",),
+    "load": ("batch_layer/bulk.py",),
 }
-NO_PLACE = {"batch.nothing new", "batch.tidied", "apply.started"}  # a run's last words: after them nothing is done
+NO_PLACE = {
+    "batch.nothing new",
+    "batch.tidied",
+    "apply.started",
+    "load.started",
+}  # a run's last words: after them nothing is done
 
 
 def test_every_name_has_a_place_and_every_step_a_name() -> None:

@@ -75,6 +75,12 @@ NAMES = {
     "apply.built": "a generation of the new declaration is served, the tables are the old ones'",
     "apply.tables": "the tables have their new shape, Hive still has views that are no longer declared",
     "apply.dropped": "everything is done and the stream does not run",
+    "load.stopped": "the stream is stopped, nothing is sent",
+    "load.sent": "some files are sent and acknowledged, and noted in the journal",
+    "load.counted": "everything after head is counted, its archive lies aside, nothing is committed",
+    "load.committed": "the bulk row is there; its archive lies aside, no generation covers it",
+    "load.archived": "the bulk row's cut has its name, no generation covers it",
+    "load.built": "a generation covers the bulk row and the stream does not run",
     "serving.loading": "a generation is read and not swapped in",
     "serving.tail": "some ledger rows are merged into the tail",
 }

@@ -75,6 +75,20 @@ def streaming(
     return frame.select(*_COLUMNS)
 
 
+def send(frame: DataFrame, settings: Settings, topic: str) -> None:
+    """Send rows with key, value and partition to a topic through Spark's Kafka sink: `acks=all`, idempotent."""
+    options = {
+        "kafka.bootstrap.servers": settings.kafka_bootstrap,
+        "topic": topic,
+        "kafka.acks": "all",
+        "kafka.enable.idempotence": "true",
+        "kafka.compression.type": "lz4",
+        "kafka.linger.ms": "20",
+        "kafka.batch.size": "262144",
+    }
+    frame.write.format("kafka").mode("append").options(**options).save()
+
+
 def query(frame: DataFrame, text: str) -> DataFrame:
     """Return a SQL text (its table is `records`) over a frame of records, static or streaming."""
     frame.createOrReplaceTempView(RECORDS)
