@@ -228,7 +228,7 @@ def test_parquet_rows_are_judged_by_their_types_and_named_by_their_number(spark:
     loaded = Loaded(spark, tmp_path, NOISE.topics, path).run()
     expected, bad = [], {}
     for number, cells in enumerate(parquet.rows(path), start=1):
-        raw = json_of({name: cells[name] for name in topic.fields})
+        raw = json_of({field.member: cells[name] for name, field in topic.fields.items()})
         one = records.parse(topic, raw, NOW_US)
         if isinstance(one, records.DeadLetter):
             bad[number] = (one.reason, raw.decode())

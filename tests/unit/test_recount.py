@@ -11,7 +11,7 @@ import pytest
 from braid import records
 from braid.declaration import Declaration, load_all, parse
 from braid.records import Event
-from braid.views import fold
+from braid.views import best, fold
 from producer.plan import folder_of
 from producer.sources import Timeline, events
 from producer.tables import read_folder
@@ -73,8 +73,8 @@ def answer_of(declaration: Declaration, view: str, log: Log) -> dict:
     """Return what the API would answer of the whole log, by the reference."""
     spec = declaration.view(view)
     seqs = {(s.topic, s.partition, o): s.seq for s in spans_of(log) for o in range(s.first, s.end)}
-    seen, counted = set(), []
-    for topic, _, _, append_us, raw in sorted(log, key=lambda r: (seqs[r[:3]], *r[:3])):
+    seen, counted, places = set(), [], []
+    for topic, partition, offset, append_us, raw in sorted(log, key=lambda r: (seqs[r[:3]], *r[:3])):
         rules = declaration.topic(topic)
         event = records.parse(rules, raw, append_us)
         if not isinstance(event, Event):
@@ -82,10 +82,13 @@ def answer_of(declaration: Declaration, view: str, log: Log) -> dict:
         identity = (topic, *(event.values[name] for name in rules.event_id))
         if topic in spec.topics and identity not in seen:
             counted.append(event)
+            places.append((seqs[topic, partition, offset], topic, partition, offset))
         seen.add(identity)
-    states = dict(sorted(fold(spec, counted).items()))
+    states = dict(sorted(fold(spec, counted, places).items()))
+    ranks = dict(best(spec, spec, states)) if spec.top else dict.fromkeys(states)
+    states = {place: states[place] for place in ranks}
     offsets = {f"{t}:{p}": 10**6 for t, p, *_ in log}
-    rows = [_row(spec, place, state, True) for place, state in states.items()]
+    rows = [_row(spec, place, state, True, ranks[place]) for place, state in states.items()]
     return {"data": rows, "meta": {"as_of": {"offsets": offsets}, "bounds": _bounds(spec, states)}}
 
 
@@ -115,7 +118,7 @@ def test_a_row_that_is_missing_or_one_number_that_is_off_is_named(counted):
     assert [text.partition(": ")[2] for text in recount.differences(view.name, less)] == ["not in the answer"]
     for change in (
         lambda row: row["state"].update(fp="1"),
-        lambda row: next(iter(row["state"]["measures"].values())).update(sum="1", bins="1:1", hashes=""),
+        lambda row: next(iter(row["state"]["measures"].values())).update(sum="1", bins="1:1", hashes="", latest="1"),
         lambda row: row.update({view.finished[0][0]: 12345678}),
     ):
         wrong = copy.deepcopy(whole)
@@ -172,8 +175,8 @@ views:
     ]
     recount = Recount(text, log, [Span(1, "small", 0, 0, 9)])
     every = recount.rows("seats", {"small:0": 9})
-    assert {place: row["measures"]["score__latest"]["value"] for place, row in every.items()} == {
-        (0, ("a", "x")): 60, (0, ("a", "y")): 60, (0, ("b", "z")): 10,
+    assert {place: row["measures"]["score__latest"]["latest"] for place, row in every.items()} == {
+        (0, ("a", "x")): "20 1 small 0 2 60", (0, ("a", "y")): "1 1 small 0 3 60", (0, ("b", "z")): "1 1 small 0 4 10",
     }  # fmt: skip
     kept = recount._cut("seats", every, {"k": 1, "of": "score_latest", "per": ["room"]})
-    assert kept.keys() == {(0, ("a", "x")), (0, ("b", "z"))}
+    assert {place: row["rank"] for place, row in kept.items()} == {(0, ("a", "x")): 1, (0, ("b", "z")): 1}
