@@ -25,7 +25,8 @@ import psutil
 from bench import events
 from braid.adapters import environment, heartbeat
 from braid.adapters.kafka import KafkaLog
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.errors import StoreUnavailable
 from braid.settings import LOOPBACK, Settings
 from stack import home

@@ -39,7 +39,8 @@ from braid.adapters.hive import HiveCatalogue
 from braid.adapters.kafka import KafkaLog
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, tally_text, topic_folder
 from braid.aggregates import Moments, State
-from braid.declaration import Declaration, ViewSpec, parse
+from braid.declaration import Declaration, ViewSpec
+from braid.declaration_reader import parse
 from braid.generations import Audited
 from braid.ledger import Current, LedgerRow, Range
 from braid.settings import Settings

@@ -18,7 +18,8 @@ from braid import ledger as chain
 from braid.acknowledgements import Acknowledgement
 from braid.aggregates import NO_MOMENTS, Moments, State
 from braid.alerts import Alert
-from braid.declaration import Declaration, ViewSpec, parse
+from braid.declaration import Declaration, ViewSpec
+from braid.declaration_reader import parse
 from braid.errors import BraidError, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
 from braid.ledger import Current, LedgerRow, Range
 from braid.ports import (

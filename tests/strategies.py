@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from braid.declaration import Declaration, Field, Topic, bounds, parse
+from braid.declaration import Declaration, Field, Topic, bounds
+from braid.declaration_reader import parse
 
 APPEND_US = 1_795_169_000_000_000  # 2026-11-20T10:03:20Z
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -85,7 +85,7 @@ def _make(spec: dict[str, Any]) -> dict[str, Any]:
     from bench import master
     from braid.adapters import environment
     from braid.adapters import spark as frames
-    from braid.declaration import parse
+    from braid.declaration_reader import parse
 
     began = time.monotonic()
     spark = frames.session(environment.load(), "batch")
@@ -105,7 +105,7 @@ def _braid(spec: dict[str, Any]) -> Callable[[], Views]:
     from batch_layer.spark_batch import _Sessions
     from braid.adapters import environment
     from braid.adapters.master import Master
-    from braid.declaration import parse
+    from braid.declaration_reader import parse
 
     declaration = parse(spec["declaration"], spec["dataset"])
     sessions = _Sessions(environment.load())

@@ -25,7 +25,7 @@ from braid import sql
 from braid.adapters import environment
 from braid.adapters import spark as frames
 from braid.adapters.cassandra.session import opened
-from braid.declaration import parse
+from braid.declaration_reader import parse
 
 _SCHEMA = "image_id STRING, class_name STRING, timestamp TIMESTAMP, ndvi_mean DOUBLE"
 _DEFAULT_FILES = (

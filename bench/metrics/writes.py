@@ -14,7 +14,7 @@ from braid import cql
 from braid.adapters import cassandra
 from braid.adapters.cassandra.states import _columns
 from braid.aggregates import Moments, State
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.views import Fragment
 
 NAME = "written"

@@ -28,7 +28,9 @@ from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.master import Master
 from braid.adapters.publication import Run as PublishedRun
-from braid.declaration import Declaration, duration_us, load_all
+from braid.declaration import Declaration
+from braid.declaration_file import duration_us
+from braid.declaration_reader import load_all
 from braid.definitions import in_force
 from braid.errors import AlreadyRunning, BraidError, StoreUnavailable, UnknownDataset
 from braid.ledger import Range

@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from braid import ledger
-from braid.declaration import Declaration, plain
+from braid.declaration import Declaration
+from braid.declaration_file import plain
 from braid.ledger import Current, LedgerRow, Range
 
 What = Literal["added", "removed", "changed"]

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
+from braid.declaration_file import RESERVED
 from braid.grammar import LATE_US
-from braid.names import RESERVED
 from braid.samples import Column, PassedOver, Sample, duplicates
 
 MOST_KEYS = 50  # different values of a column that a chart can still show

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from braid.aggregates import COUNTS, FIELDS
-from braid.declaration import AlertRule, Declaration, Field, Measure, Stat, Topic, ViewSpec, load
+from braid.declaration import AlertRule, Declaration, Field, Measure, Stat, Topic, ViewSpec
+from braid.declaration_reader import load
 
 FRAGMENT_TTL_S = 72 * 3600
 RECORD_TTL_S = 30 * 86400

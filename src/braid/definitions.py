@@ -6,7 +6,8 @@ same head reads the same declaration.
 
 from __future__ import annotations
 
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.errors import RangeRefused
 from braid.ledger import LedgerRow
 from braid.ports import Ledger

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from braid.choices import Choice, choices
-from braid.declaration import Declaration, Field, Topic, parse
+from braid.declaration import Declaration, Field, Topic
+from braid.declaration_reader import parse
 from braid.errors import DeclarationError, UsageError
 from braid.names import LONGEST, is_name
 from braid.records import DeadLetter

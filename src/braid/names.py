@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from braid.declaration import _RESERVED
+from braid.declaration_file import RESERVED
 
 LONGEST = 48
-RESERVED = _RESERVED  # of Braid's own columns
 _NAME = re.compile(rf"(?!.*__)[a-z][a-z0-9_]{{0,{LONGEST - 1}}}")
 _WORD = re.compile(r"(?<=[a-z0-9]{2})(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # dB and pH are one word each
 _OTHER = re.compile(r"[^a-z0-9]+")

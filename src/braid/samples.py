@@ -21,7 +21,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import TypeAlias
 
 from braid import grammar as g
-from braid.declaration import KEY, LIMIT, Field
+from braid.declaration import LIMIT, Field
+from braid.declaration_file import KEY
 from braid.names import column_name, declarable, is_name
 
 MOST_SCALE = 9

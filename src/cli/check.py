@@ -100,7 +100,7 @@ def declaration(settings: "Settings", name: str) -> "Declaration":
     UnknownDataset
         There is none of that name.
     """
-    from braid.declaration import load
+    from braid.declaration_reader import load
     from producer.plan import declared
 
     if "/" in name or name.endswith((".yaml", ".yml")):

@@ -68,7 +68,7 @@ def _sources(merged: dict[str, Any]) -> tuple[str, str]:
 
 def _event(settings: "Settings", dataset: str, words: list[str], as_json: bool) -> bool:
     """Show every record of an event; return whether there is one."""
-    from braid.declaration import load_all
+    from braid.declaration_reader import load_all
     from verify.events import find
     from verify.world import opened
 

@@ -81,7 +81,7 @@ def _show(summary: "Summary", folder: Path) -> None:
 
 def _declarations(settings: "Settings", dataset: str) -> "Callable[[str], Declaration]":
     """Return how the declaration of a hash is found: in its file, else, for an older one, in the ledger."""
-    from braid.declaration import load_all
+    from braid.declaration_reader import load_all
     from braid.errors import MasterRefused
 
     known = load_all(settings.root / "datasets")
@@ -103,7 +103,7 @@ def _declarations(settings: "Settings", dataset: str) -> "Callable[[str], Declar
 
 
 def _in_ledger(dataset: str) -> "dict[str, Declaration]":
-    from braid.declaration import parse
+    from braid.declaration_reader import parse
     from cli.held import held
 
     progress(f"{dataset}: some records were archived under an earlier declaration; reading it from the ledger")

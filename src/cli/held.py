@@ -38,7 +38,7 @@ def created(dataset: str) -> Iterator[tuple["Settings", "Declaration", "Cassandr
     """
     from braid.adapters import cassandra
     from braid.adapters.environment import load
-    from braid.declaration import load_all
+    from braid.declaration_reader import load_all
     from braid.errors import LedgerError, UnknownDataset
 
     settings = load()

@@ -61,7 +61,7 @@ def demo(
     from rich.console import Console
 
     from braid.adapters.environment import load
-    from braid.declaration import load_all
+    from braid.declaration_reader import load_all
     from cli import demo as show
     from producer.kafka_producer import main
 

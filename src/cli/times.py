@@ -14,7 +14,7 @@ def instant(option: str, text: str) -> int:
         It is neither; `option` names it.
     """
     from braid.adapters.clock import SystemClock
-    from braid.declaration import duration_us
+    from braid.declaration_file import duration_us
     from braid.instants import instant_us
 
     try:

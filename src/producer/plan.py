@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from braid import declaration
+from braid import declaration_reader
 from braid.declaration import Declaration, Topic
 from braid.errors import UnknownDataset, UsageError
 from braid.instants import iso
@@ -118,7 +118,7 @@ def declared(folder: Path, dataset: str) -> Declaration:
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
         raise UnknownDataset(f"{folder}: expected one of the datasets {names}, got {dataset!r}")
-    return declaration.load(path)
+    return declaration_reader.load(path)
 
 
 def resumed(found: Entry, options: Options, digest: str, path: Path) -> tuple[Timeline, int]:

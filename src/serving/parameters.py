@@ -13,7 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from braid import windows
-from braid.declaration import AlertRule, Declaration, Field, ViewSpec, duration_us
+from braid.declaration import AlertRule, Declaration, Field, ViewSpec
+from braid.declaration_file import duration_us
 from braid.instants import instant_us
 
 MOST_ROWS = 100_000

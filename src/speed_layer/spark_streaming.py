@@ -25,7 +25,8 @@ from braid.adapters import spark as frames
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.published import PublishedProjections
-from braid.declaration import Declaration, load_all
+from braid.declaration import Declaration
+from braid.declaration_reader import load_all
 from braid.definitions import in_force
 from braid.errors import (
     BeingApplied,

@@ -18,7 +18,8 @@ from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveCatalogue, HiveGenerations
 from braid.adapters.kafka import KafkaLog, Seen, between
 from braid.adapters.master import Cut, Master
-from braid.declaration import Declaration, load_all, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import load_all, parse
 from braid.errors import Gap, LedgerError, ReceiptRefused, UnknownDataset
 from braid.ledger import LedgerRow, Offsets
 from braid.settings import Settings

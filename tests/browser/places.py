@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from tests.services.seed import Event
 from tests.unit.serving_world import MINUTE_US, PLACE, START_US, World
 

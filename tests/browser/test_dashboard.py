@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.settings import Settings
 from tests.browser.watched import Watched
 from tests.services.api import CHECKOUT, Api, Wire, landcover_as, running_api

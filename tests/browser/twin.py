@@ -14,7 +14,8 @@ from werkzeug.serving import make_server
 
 from braid.adapters.environment import load
 from braid.alerts import Alert
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.ports import DeadLetterRow
 from serving.app import create_app
 from serving.operations import Operations

@@ -21,7 +21,8 @@ from batch_layer.recompute import Recomputed
 from braid import change, generations, records, sql, views
 from braid.adapters import memory
 from braid.adapters.files import FileGenerations
-from braid.declaration import Declaration, ViewSpec, parse
+from braid.declaration import Declaration, ViewSpec
+from braid.declaration_reader import parse
 from braid.definitions import in_force
 from braid.errors import StoreUnavailable
 from braid.instants import iso

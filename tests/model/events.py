@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.seen import id_bytes
 from tests import naive
 

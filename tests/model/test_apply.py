@@ -12,7 +12,7 @@ from batch_layer import apply, rollback
 from batch_layer.audit import Counts
 from braid import change, definitions, generations, ledger, status
 from braid.adapters import memory
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.definitions import earlier, in_force
 from braid.errors import AuditFailed, BeingApplied, ChangeRefused, LostRace, RollbackRefused
 from braid.ledger import Range

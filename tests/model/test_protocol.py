@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from speed_layer import start
 from tests.model import batch, events, oracle, runs
 from tests.model import world as worlds

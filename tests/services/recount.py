@@ -26,7 +26,8 @@ from typing import Any, NamedTuple, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from braid.declaration import QUANTILES, duration_us, kind_of, plain
+from braid.declaration import QUANTILES, kind_of
+from braid.declaration_file import duration_us, plain
 from verify import xxh64
 
 Place: TypeAlias = tuple[int, tuple[str, ...]]

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from braid.declaration import Declaration, load_all
+from braid.declaration import Declaration
+from braid.declaration_reader import load_all
 from stack.status import statuses
 from tests.services.pipeline import Pipeline, Record, by_hand, good, recomputes, root_with, running, scaled, served
 

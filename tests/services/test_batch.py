@@ -24,7 +24,8 @@ from braid.adapters import cassandra, heartbeat, hive, kafka
 from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveCatalogue, HiveGenerations
 from braid.adapters.memory import Record
-from braid.declaration import Declaration, load
+from braid.declaration import Declaration
+from braid.declaration_reader import load
 from braid.ledger import Current, Range
 from braid.settings import Settings
 from tests.spark.speed import Speed

@@ -20,7 +20,8 @@ from braid import cql
 from braid.adapters import cassandra, failpoints
 from braid.adapters.cassandra.ledger import CassandraLedger
 from braid.adapters.cassandra.session import NoAnswer, Session, opened
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.errors import DeclarationError, LostRace, StoreUnavailable
 from braid.ledger import Current
 from braid.settings import Ports, Settings

@@ -23,7 +23,8 @@ from kafka.structs import TopicPartition
 
 from braid import dead, gaps, ledger, records
 from braid.adapters import cassandra, kafka
-from braid.declaration import Declaration, load
+from braid.declaration import Declaration
+from braid.declaration_reader import load
 from braid.errors import Gap, StoreUnavailable
 from braid.ports import DeadLetterRow
 from braid.settings import Settings

@@ -13,7 +13,7 @@ from kafka.structs import TopicPartition
 from braid import gaps
 from braid.adapters.clock import SystemClock
 from braid.adapters.kafka import EventProducer
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.settings import Settings
 from speed_layer import accept
 from tests.services.api import Api, landcover_as, running_api

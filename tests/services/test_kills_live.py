@@ -27,7 +27,8 @@ from batch_layer.schedule import LAST, write
 from braid.adapters import cassandra
 from braid.adapters.clock import SystemClock
 from braid.adapters.kafka import EventProducer, KafkaLog
-from braid.declaration import Declaration, Topic, load_all
+from braid.declaration import Declaration, Topic
+from braid.declaration_reader import load_all
 from braid.errors import StoreUnavailable
 from producer.plan import folder_of
 from producer.sources import Timeline, events, made_field

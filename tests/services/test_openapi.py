@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from braid.adapters.keys import KeyFile
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.settings import LOOPBACK, Settings
 from tests.services.api import CHECKOUT, Api, landcover_as, running_api
 from tests.services.seed import Seeded, patches

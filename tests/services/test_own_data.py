@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from braid.adapters.kafka import between, newest_span
-from braid.declaration import load
+from braid.declaration_reader import load
 from braid.settings import Settings
 from tests.stack_fixture import names
 

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
 from braid.adapters.kafka import KafkaLog
-from braid.declaration import load
+from braid.declaration_reader import load
 from braid.records import Event, parse
 from braid.settings import Settings
 from producer.options import DEFAULT_EVERY_US, DEFAULT_START_US

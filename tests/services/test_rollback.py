@@ -15,7 +15,7 @@ import pytest
 
 from braid import cql
 from braid.adapters.hive import HiveCatalogue, HiveGenerations
-from braid.declaration import load
+from braid.declaration_reader import load
 from braid.ledger import Current
 from braid.settings import Settings
 from braid.views import fold

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from braid.aggregates import Moments, State
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.instants import instant_us
 from braid.settings import LOOPBACK, Settings
 from braid.views import digest, fold

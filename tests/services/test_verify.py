@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from braid import receipts
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.settings import LOOPBACK, Settings
 from braid.views import Fragment
 from cli import verify as command

@@ -10,7 +10,8 @@ from pyspark.sql import SparkSession
 
 from batch_layer.run import Report, run, steps
 from braid import change, generations, records, views
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.generations import Unaudited
 from braid.ledger import LedgerRow
 from braid.seen import id_bytes

@@ -16,7 +16,7 @@ from batch_layer.run import Ports, Report, run, steps
 from braid import records, sql
 from braid.adapters.files import FileGenerations
 from braid.adapters.master import Master
-from braid.declaration import load, parse
+from braid.declaration_reader import load, parse
 from braid.errors import AuditFailed, Gap, LostRace, MasterRefused
 from braid.generations import Unaudited
 from braid.ledger import Current

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from batch_layer.bulk import SparkTaking
 from batch_layer.run import run
 from braid import bulk, records, views
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.generations import Unaudited
 from braid.ledger import Range
 from braid.seen import id_bytes

@@ -19,7 +19,8 @@ from pyspark.sql import SparkSession
 from batch_layer.run import run
 from braid import records, sql, views
 from braid.aggregates import DISTINCT_K, Distinct, Quantiles, distinct
-from braid.declaration import ViewSpec, parse
+from braid.declaration import ViewSpec
+from braid.declaration_reader import parse
 from braid.ledger import Range
 from braid.receipts import Question
 from braid.views import View

@@ -19,7 +19,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from braid import records, shape
 from braid.adapters import parquet
-from braid.declaration import Topic, load_all, parse
+from braid.declaration import Topic
+from braid.declaration_reader import load_all, parse
 from braid.instants import iso
 from braid.samples import json_of
 from producer.files import found

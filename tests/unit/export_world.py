@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from braid import records
 from braid.adapters import durable
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, tally_text, topic_folder
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR_US = 3_600_000_000

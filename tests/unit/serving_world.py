@@ -23,7 +23,8 @@ from braid.adapters.memory import (
 )
 from braid.aggregates import FIELDS, Held, Moments, Order, State, held_of
 from braid.alerts import Alert
-from braid.declaration import Declaration, ViewSpec, parse
+from braid.declaration import Declaration, ViewSpec
+from braid.declaration_reader import parse
 from braid.errors import StoreUnavailable
 from braid.instants import instant_us
 from braid.ledger import Current, LedgerRow, Range

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from braid.declaration import load_all
+from braid.declaration_reader import load_all
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
@@ -47,7 +47,7 @@ HOMES = {
         "braid/adapters/hours.py", "braid/adapters/publication.py",
         "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "producer/cells.py", "serving/", "verify/",
     ),
-    "pydantic": ("braid/declaration.py",),
+    "pydantic": ("braid/declaration_file.py",),
     "pyhive": ("braid/adapters/hive.py",),
     "pyspark": (
         "braid/adapters/spark.py", "batch_layer/archive.py", "batch_layer/recompute.py", "batch_layer/run.py",
@@ -60,7 +60,7 @@ HOMES = {
     "thrift_sasl": ("braid/adapters/hive.py",),
     "typer": ("cli/",),
     "werkzeug": ("serving/",),
-    "yaml": ("braid/declaration.py",),
+    "yaml": ("braid/declaration_file.py",),
 }  # fmt: skip
 # the core decides with values: no clock, no process, no network, no chance
 NOT_IN_CORE = frozenset(

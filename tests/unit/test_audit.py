@@ -11,7 +11,7 @@ import pytest
 from batch_layer.audit import Counts, Own, audit
 from braid.adapters.memory import MemoryFragments
 from braid.aggregates import Moments, State
-from braid.declaration import load
+from braid.declaration_reader import load
 from braid.errors import AuditFailed
 from braid.generations import Audited, Unaudited
 from braid.ledger import LedgerRow, Range

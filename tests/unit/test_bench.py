@@ -27,7 +27,7 @@ from bench.metrics import freshness, incremental, profile, rate, writes
 from braid import cql, records
 from braid.adapters.cassandra.states import _columns
 from braid.adapters.lmdb import LmdbSeenStore
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.seen import Identity
 
 ROOT = Path(__file__).parents[2]

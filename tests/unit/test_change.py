@@ -9,7 +9,7 @@ import pytest
 
 from braid import change, cql, generations, ledger, status
 from braid.adapters.memory import MemoryFragments, MemoryLedger, MemoryProjections, MemoryTables
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.definitions import earlier, in_force
 from braid.errors import LostRace
 from braid.ledger import Current, LedgerRow, Range

@@ -15,7 +15,8 @@ from braid import change, ledger
 from braid.adapters.environment import load
 from braid.adapters.master import Master
 from braid.adapters.memory import MemoryLedger
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.definitions import in_force
 from braid.ledger import Current, LedgerRow, Range
 from cli import apply as commands

@@ -18,7 +18,7 @@ import pytest
 from braid import cql
 from braid.adapters import kafka
 from braid.adapters.kafka import Seen
-from braid.declaration import load, load_all, parse
+from braid.declaration_reader import load, load_all, parse
 from braid.errors import StoreUnavailable
 from cli.main import main
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from braid import cql
-from braid.declaration import Declaration, load_all, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import load_all, parse
 from tests import contracts
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from braid import dead, records
 from braid.adapters.memory import FixedClock, MemoryDeadLetters
 from braid.dead import Place
-from braid.declaration import load, parse
+from braid.declaration_reader import load, parse
 from braid.errors import UsageError
 from braid.gaps import RECREATED, Accepted, Loss
 from braid.ports import DeadLetterRow

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid import views
-from braid.declaration import Declaration, duration_us, load, load_all, parse
+from braid.declaration import Declaration
+from braid.declaration_file import duration_us
+from braid.declaration_reader import load, load_all, parse
 from braid.errors import DeclarationError
 from tests import laws
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from braid.adapters.environment import load
-from braid.declaration import load_all
+from braid.declaration_reader import load_all
 from braid.ledger import LedgerRow, Range
 from cli.demo import _key, _portions, _summed
 from cli.measured import _committed_us, of_ages

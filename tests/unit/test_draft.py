@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from braid import cql, records
-from braid.declaration import _Loader, parse
+from braid.declaration_file import Loader
+from braid.declaration_reader import parse
 from braid.draft import Draft, draft, scalar
 from braid.dryrun import DryRun
 from braid.errors import UsageError
@@ -156,7 +157,7 @@ def test_any_json_lines_are_drafted_and_none_is_a_dead_letter(drawn: Any) -> Non
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_a_scalar_is_read_as_the_text_it_was(text: str) -> None:
-    node = yaml.compose(f"a: [{scalar(text)}]  # x", Loader=_Loader)
+    node = yaml.compose(f"a: [{scalar(text)}]  # x", Loader=Loader)
     assert node.value[0][1].value[0].value == text
     assert node.value[0][1].value[0].tag == "tag:yaml.org,2002:str"
 

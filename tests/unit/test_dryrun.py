@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.dryrun import DryRun, Held
 from tests.contracts import DECLARATION
 

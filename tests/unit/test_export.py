@@ -16,7 +16,8 @@ import pytest
 
 from braid.adapters import durable, hours
 from braid.adapters.master import MANIFEST, TALLY
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.errors import MasterRefused, UsageError
 from cli.main import main
 from export import run

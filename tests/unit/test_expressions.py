@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.errors import DeclarationError
 from braid.expression_tree import ExpressionError, read
 from braid.expressions import TIME_BOUND, Known, condition, number, string

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from braid.adapters.failpoints import NAMES
-from braid.declaration import load
+from braid.declaration_reader import load
 from braid.ledger import LedgerRow, Range
 from tests.services.faults import batch_rows
 from tests.services.faults.__main__ import order

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from braid import views
 from braid.aggregates import Moments
 from braid.alerts import beyond
-from braid.declaration import LIMIT, load
+from braid.declaration import LIMIT
+from braid.declaration_reader import load
 from braid.errors import RangeRefused
 from braid.ledger import Range
 from speed_layer.fold import Batch

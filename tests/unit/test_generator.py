@@ -14,7 +14,7 @@ import build_reddit
 import pytest
 
 from braid.adapters import environment
-from braid.declaration import load, parse
+from braid.declaration_reader import load, parse
 from braid.errors import DeclarationError, UsageError
 from braid.records import Event
 from braid.records import parse as read

@@ -8,7 +8,8 @@ import pytest
 
 from braid import hiveql
 from braid.aggregates import Moments, State
-from braid.declaration import Declaration, ViewSpec, load
+from braid.declaration import Declaration, ViewSpec
+from braid.declaration_reader import load
 
 LANDCOVER = load(Path(__file__).parents[2] / "datasets" / "landcover.yaml")
 WINDOWED = LANDCOVER.view("realtime_ndvi_by_class")

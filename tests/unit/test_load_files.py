@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from braid.declaration import load_all, parse
+from braid.declaration_reader import load_all, parse
 from braid.errors import UsageError
 from producer import cells
 from producer.files import Part, Source, at_once, found

@@ -3,7 +3,8 @@
 import pytest
 
 from braid import change
-from braid.declaration import Map, parse
+from braid.declaration import Map
+from braid.declaration_reader import parse
 from braid.errors import DeclarationError
 from serving import catalog
 

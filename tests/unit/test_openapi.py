@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from serving import openapi, parameters
 from tests.unit.serving_world import RIDES, World, app_of, client_of
 from tests.unit.test_serving_answers import MINUTES, a_world, get

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braid.declaration import Topic, load, parse
+from braid.declaration import Topic
+from braid.declaration_reader import load, parse
 from braid.records import Event
 from braid.records import parse as read
 from producer.sources import Outgoing, Timeline, events, ids_repeat, made_field

@@ -18,7 +18,7 @@ from batch_layer import publication
 from braid import published
 from braid.adapters.memory import MemoryLog, Record
 from braid.adapters.publication import Publication
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.errors import Gap, MasterRefused
 from braid.ledger import Range
 from tests.unit.test_words import TEXT

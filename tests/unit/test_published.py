@@ -12,7 +12,7 @@ import pytest
 from braid import published, views
 from braid.adapters.memory import MemoryProjections
 from braid.adapters.published import PublishedProjections
-from braid.declaration import load, parse
+from braid.declaration_reader import load, parse
 from braid.errors import DeclarationError
 from braid.records import Event
 from tests.unit.test_words import TEXT, VIEW

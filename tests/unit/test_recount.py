@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from braid import records
-from braid.declaration import Declaration, load_all, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import load_all, parse
 from braid.records import Event
 from braid.views import best, fold
 from producer.plan import folder_of

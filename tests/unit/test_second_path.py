@@ -16,7 +16,8 @@ import pytest
 
 import verify
 from braid import records, views
-from braid.declaration import Declaration, EventTime, Field, Topic, load_all
+from braid.declaration import Declaration, EventTime, Field, Topic
+from braid.declaration_reader import load_all
 from braid.hashing import xxhash64
 from tests import strategies
 from tests.strategies import APPEND_US

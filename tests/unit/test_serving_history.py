@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from braid import change
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.receipts import decode
 from tests.unit.serving_world import RIDES, START_US, World, client_of, ride, step
 

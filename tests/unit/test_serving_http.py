@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.errors import StoreUnavailable
 from serving.app import create_app, main
 from tests.unit.serving_world import RIDES, World, client_of, ride, service_of, settings_of, step

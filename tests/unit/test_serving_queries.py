@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.instants import instant_us
 from braid.views import coarsen, coarser, digest
 from serving import cursors

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braid.declaration import Declaration, Field, load, parse
+from braid.declaration import Declaration, Field
+from braid.declaration_reader import load, parse
 from braid.errors import UsageError
 from braid.records import Event
 from braid.records import parse as read

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from braid import cql, hiveql, views
-from braid.declaration import Declaration, parse
+from braid.declaration import Declaration
+from braid.declaration_reader import parse
 from braid.errors import DeclarationError
 from braid.views import merge_views
 from serving import columns

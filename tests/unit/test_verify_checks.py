@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from braid.aggregates import Moments, finish, lift, merge
-from braid.declaration import load_all
+from braid.declaration_reader import load_all
 from braid.ledger import LedgerRow, Range
 from verify.dataset import _conserves, _tiles
 from verify.difference import smallest

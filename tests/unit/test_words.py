@@ -6,7 +6,7 @@ import pytest
 
 from braid import cql, hiveql, views
 from braid.aggregates import finished_of
-from braid.declaration import parse
+from braid.declaration_reader import parse
 from braid.errors import DeclarationError
 from braid.records import Event
 from serving import columns

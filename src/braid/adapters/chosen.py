@@ -11,7 +11,8 @@ import os
 from collections.abc import Collection, Sequence
 
 from braid.adapters import durable
-from braid.declaration import Declaration, load_all
+from braid.declaration import Declaration
+from braid.declaration_reader import load_all
 from braid.errors import UnknownDataset
 from braid.settings import Settings
 
