@@ -121,6 +121,8 @@ class Rows:
             "every": duration_text(timeline.every_us),
             "every_us": timeline.every_us,
             "journal": str(self.journal.path) if self.journal.held else None,
+            # rows whose files hold their time have no place on the timeline
+            **({"first_time": None, "last_time": None} if not timeline.every_us else {}),
         }
 
 

@@ -114,6 +114,8 @@ def summary_text(summary: Mapping[str, object], as_json: bool) -> str:
         return "\n".join([*lines, f"{times}; copies of records of the archive: they count once, as before"])
     if s["first_time"]:
         lines.append(f"{times} (--start {s['start']} --every {s['every']})")
+    elif s["sent"]:
+        lines.append("event times are the rows' own")
     journal = f"journal {s['journal']}" if s["journal"] else "no journal: another run keeps it"
     lines.append(f"{journal}: {s['position']:,} rows done, of {s['rows']:,} in a pass" + _hint(s))
     return "\n".join(lines)

@@ -10,14 +10,16 @@ import pytest
 
 from braid.errors import StoreUnavailable, UsageError
 from producer import publish
+from producer.feeds import Rows
 from producer.journal import Entry, Journal
 from producer.kafka_producer import main
 from producer.options import DEFAULT_EVERY_US, DEFAULT_START_US, Options, duration_text, duration_us, parse, start_us
 from producer.pacing import Pace
-from producer.plan import declared, resumed
+from producer.plan import Plan, declared, resumed
 from producer.publish import Outbox, Progress, Run
 from producer.report import Report, progress_text, summary_text
 from producer.sources import Outgoing, Template, Timeline
+from producer.tables import Joined
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_800_000_000_000_000
@@ -400,6 +402,19 @@ def test_on_a_terminal_the_progress_line_is_rewritten_in_place() -> None:
 
 def test_the_summary_as_json_is_one_object() -> None:
     assert json.loads(summary_text({"sent": 3}, as_json=True)) == {"sent": 3}
+
+
+@pytest.mark.parametrize(("every_us", "said"), [(0, "event times are the rows' own"), (5, "event times 1970")])
+def test_rows_that_hold_their_time_have_no_times_of_the_run(every_us: int, said: str, tmp_path: Path) -> None:
+    timeline = Timeline(0, every_us)
+    found = Plan("d", declared(ROOT / "datasets", "landcover").topics[0], "t", Joined((), {}), "x", timeline, 0, 1)
+    with Journal(tmp_path, "d", "t") as journal:
+        facts = {"first_time": "1970", "last_time": "1971"} | Rows(found, journal).facts()
+    counts = dict.fromkeys(("sent", "acknowledged", "refused", "rate_per_s", "seconds", "position"), 1)
+    text = summary_text(
+        {**counts, "dataset": "d", "topic": "t", "bootstrap": "b", "ended": "done", **facts}, as_json=False
+    )
+    assert text.splitlines()[1].startswith(said)
 
 
 def test_an_unknown_dataset_lists_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
