@@ -126,7 +126,7 @@ def plan(old: Declaration, new: Declaration, *, pending: bool = False) -> Plan:
 
     Examples
     --------
-    >>> from braid.declaration import parse
+    >>> from braid.declaration_reader import parse
     >>> text = "dataset: d\\ntopic: t\\nevent_id: [k]\\nevent_time: append\\nfields: {k: {type: string}, x: {type: integer}}\\n"
     >>> text += "views: {v: {by: [k], window: all, measures: {x: {of: x, stats: [mean]}}}}\\n"
     >>> found = plan(parse(text), parse(text.replace("type: integer", "type: integer, max: 9")))
@@ -181,7 +181,7 @@ def row_of(head: LedgerRow, new: Declaration, writer: str, now_us: int) -> Ledge
 
     Examples
     --------
-    >>> from braid.declaration import parse
+    >>> from braid.declaration_reader import parse
     >>> text = "dataset: d\\ntopic: t\\nevent_id: [k]\\nevent_time: append\\nfields: {k: {type: string}, x: {type: integer}}\\n"
     >>> new = parse(text + "views: {v: {by: [k], window: all, measures: {x: {of: x, stats: [mean]}}}}\\n")
     >>> end = {("t", 0): 7}
@@ -243,7 +243,7 @@ def cost(
 
     Examples
     --------
-    >>> from braid.declaration import parse
+    >>> from braid.declaration_reader import parse
     >>> text = "dataset: d\\ntopic: t\\nevent_id: [k]\\nevent_time: append\\nfields: {k: {type: string}, x: {type: integer}}\\n"
     >>> new = parse(text + "views: {v: {by: [k], window: all, measures: {x: {of: x, stats: [mean]}}}}\\n")
     >>> last = {"records": 50_000, "archived": 20_000, "steps": {"parquet": 4.0, "views": 10.0, "written": 2.0}}

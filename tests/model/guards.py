@@ -195,8 +195,8 @@ def _no_copies_known(self: Any, ids: Sequence[bytes]) -> set[bytes]:
 _view, _alerts = fold.Batch.view, fold.Batch.alerts
 
 
-def _fold_all(self: fold.Batch, spec: Any, mask: Any) -> Any:
-    return _view(self, spec, self.good)
+def _fold_all(self: fold.Batch, spec: Any, mask: Any, seq: int) -> Any:
+    return _view(self, spec, self.good, seq)
 
 
 def _judge_all(self: fold.Batch, rule: Any, seq: int, history: Any, mask: Any) -> Any:
