@@ -353,7 +353,7 @@ def quoted(name: str) -> str:
 
 
 def _expression(sql: str, columns: Iterable[str]) -> str:
-    """Return an expression of a declaration with its columns quoted; texts stay as they are.
+    r"""Return an expression of a declaration with its columns quoted; texts stay as they are.
 
     Examples
     --------
