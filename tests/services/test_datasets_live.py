@@ -22,6 +22,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
+from braid.adapters import failpoints
 from tests.services.pipeline import Pipeline, check_verified, root_with, running
 
 CHECKOUT = Path(__file__).parents[2]
@@ -168,6 +169,8 @@ def test_the_last_message_of_each_key_is_the_answer_whatever_dies_before_it_is_s
     live.produce("--limit", "300", "--rate", "1000", dataset=TRAFFIC)
     live.caught_up(TRAFFIC)
     first = live.pid("speed-traffic")
+    # a suite before this one may have used it on the same stack
+    failpoints.mark(live.settings.run, "speed.committed:kill9").unlink(missing_ok=True)
     live.told.write_text("speed.committed:kill9", "ascii")  # the ledger row is there, nothing is sent
     live.produce("--limit", "800", "--rate", "1000", dataset=TRAFFIC)
     live.eventually("the stream dies behind a commit", lambda: live.pid("speed-traffic") != first)
