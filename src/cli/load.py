@@ -232,6 +232,7 @@ def _run(
     from braid.adapters.clock import SystemClock
     from braid.adapters.master import Master
 
+    outcome.recall(asked.sources, asked.journal)
     dataset, session = asked.dataset, Sessions(settings, "load")
     closing.callback(session.close)
     stream = Stream(settings, dataset, closing.enter_context(ExitStack()), f"braid load {dataset}")
@@ -317,8 +318,6 @@ def _sending(
     send: bool,
 ) -> Iterator[str]:
     """Send what is left, or judge it, yielding what was done."""
-    from collections import Counter
-
     from braid.adapters import spark as frames
     from braid.adapters.clock import SystemClock
     from producer.load import Loading
@@ -327,8 +326,7 @@ def _sending(
     before = spark.conf.get(_WRITERS)
     # what a job counts as it goes is seen only by the newer kind of writer, and Kafka's is of both
     spark.conf.set(_WRITERS, ",".join(one for one in str(before).split(",") if one != "kafka"))
-    outcome.reasons = Counter(asked.journal.entry.reasons)
-    outcome.ignored = asked.journal.entry.ignored
+    outcome.recall(asked.sources, asked.journal)
     loading = Loading(
         spark, asked.sources, partitions, asked.timeline, SystemClock().now_us(), asked.journal, asked.rejects, outcome,
         (lambda frame, topic: frames.send(frame, settings, topic)) if send else None,

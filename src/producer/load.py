@@ -66,6 +66,15 @@ class Outcome:
     reasons: Counter[str] = field(default_factory=Counter)
     ignored: int = 0
 
+    def recall(self, sources: Sequence[Source], journal: Journal) -> None:
+        """Take over what the journal notes of earlier runs: also where nothing is left to send."""
+        for source in sources:
+            for part, mark in zip(source.parts, source.marks(), strict=True):
+                if (done := journal.done(mark)) is not None:
+                    self.before[str(part.path)] = Told(*done)
+        self.reasons = Counter(journal.entry.reasons)
+        self.ignored = journal.entry.ignored
+
     def total(self) -> Told:
         """Return the sums over all files."""
         every = [*self.files.values(), *self.before.values()]
