@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import signal
-import sys
 import time
 import traceback
 from pathlib import Path
 
-from bench import noise, report
+from bench import command, noise, report
 from bench.lab import CHECKOUT, Failed, Lab, folder, say
 from bench.results import Result, Size
 from braid.errors import BraidError
@@ -94,9 +92,4 @@ def _one(lab: Lab, name: str, size: Size) -> Result:
 
 
 if __name__ == "__main__":
-    # a terminal's Ctrl-C and a plain kill both leave through the context managers, which stop what was started
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

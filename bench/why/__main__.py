@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import command
 from bench.lab import CHECKOUT, checkout, environ
 from bench.why import chart, common_build, load
 from bench.why.load import Counts, Sale
@@ -314,9 +315,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    # a terminal's Ctrl-C and a plain kill both leave through the context managers, which stop what was started
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

@@ -22,7 +22,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -30,9 +29,9 @@ from pyspark.sql import DataFrame
 
 from batch_layer import archive, run
 from batch_layer.apply import Stream
-from batch_layer.recompute import parsed
+from batch_layer.recompute import parsed, tally, together
 from braid import bulk, change, ledger, sql
-from braid.adapters.files import tally
+from braid.adapters import files
 from braid.adapters.master import topic_folder
 from braid.bulk import Counted
 from braid.declaration import Declaration
@@ -204,15 +203,12 @@ class SparkTaking:
         # only its seq and range are read; the counts are what is looked for
         row = LedgerRow(head.seq + 1, "bulk", 0, "", offered)
         self._stage = archive.aside(spark, declaration, [row], master, self.ports.read)
-        records, dead = tally(self._stage.rglob("*.parquet")).get(row.seq, (0, 0))
+        records, dead = files.tally(self._stage.rglob("*.parquet")).get(row.seq, (0, 0))
         everything = [parsed(spark, declaration, master, master.cuts()), *self._staged()]
-        frame = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), everything)
-        frame.createOrReplaceTempView(_STAGED)
+        together(everything).createOrReplaceTempView(_STAGED)
         spark.sql(sql.dedupe(declaration, declaration.topics, _STAGED)).createOrReplaceTempView(_COUNTED)
-        ((good, hi, lo),) = spark.sql(
-            f"SELECT count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) FROM {_COUNTED} WHERE seq = {row.seq}"
-        ).collect()
-        return Counted(records, good, (((hi or 0) << 32) + (lo or 0)) % (1 << 64), dead)
+        good, fp = tally(spark, f"{_COUNTED} WHERE seq = {row.seq}")
+        return Counted(records, good, fp, dead)
 
     def dead(self) -> Iterator[DeadLetterRow]:
         """Yield the dead of the range, with their first bytes."""

@@ -133,7 +133,12 @@ def parsed(spark: SparkSession, declaration: Declaration, master: Master, cuts: 
     for topic in declaration.topics:
         found.append(_files(spark, master, same, topic).drop("raw"))
         found += [_read_again(spark, master, other, topic)] if other else []
-    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), found)
+    return together(found)
+
+
+def together(frames_: Sequence[DataFrame]) -> DataFrame:
+    """Return the rows of several topics as one frame: a column that a topic does not have is null there."""
+    return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), frames_)
 
 
 def _files(spark: SparkSession, master: Master, cuts: Sequence[Cut], topic: Topic) -> DataFrame:
@@ -174,10 +179,19 @@ def _tally(spark: SparkSession, declaration: Declaration, master: Master, cuts: 
 def _whole(spark: SparkSession) -> Counts:
     """Return the counts of everything that is there, under the declaration that the views are made of."""
     ((records, dead),) = spark.sql(f"SELECT count(*), count(reason) FROM {_PARSED}").collect()
-    ((good, hi, lo),) = spark.sql(
-        f"SELECT count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) FROM {_COUNTED}"
-    ).collect()
-    return Counts(records, good, _fp(hi or 0, lo or 0), dead)
+    good, fp = tally(spark, _COUNTED)
+    return Counts(records, good, fp, dead)
+
+
+def tally(spark: SparkSession, rows: str) -> tuple[int, int]:
+    """Return how many rows with an id64 there are, and the fingerprint of their ids.
+
+    Parameters
+    ----------
+    rows : a view's name, and perhaps a condition after it, as SQL
+    """
+    ((n, hi, lo),) = spark.sql(f"SELECT {', '.join(sql.TALLY)} FROM {rows}").collect()
+    return n, _fp(hi or 0, lo or 0)
 
 
 def _good(
@@ -189,8 +203,7 @@ def _good(
         if topics <= set(spec.topics) and spec.where is None:
             return {seq: views.totals(view) for seq, view in own[spec.name].items()}
     found = spark.sql(
-        f"SELECT f_{_SEQ}, count(*), sum(shiftrightunsigned(id64, 32)), sum(id64 & 4294967295) "
-        f"FROM {_COUNTED} WHERE f_{_SEQ} > 0 GROUP BY 1"
+        f"SELECT f_{_SEQ}, {', '.join(sql.TALLY)} FROM {_COUNTED} WHERE f_{_SEQ} > 0 GROUP BY 1"
     ).collect()
     return {seq: (n, _fp(hi, lo)) for seq, n, hi, lo in found}
 

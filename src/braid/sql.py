@@ -17,6 +17,8 @@ from braid.declaration import Declaration, Derived, Field, Measure, Topic, ViewS
 from braid.thorough import pattern, text, thorough
 
 RAW_SHOWN = 4096  # bytes of a dead letter that the driver receives
+# how many rows, and the sum of their ids' unsigned hashes as two halves, so that it cannot overflow
+TALLY = ("count(*) AS n", "sum(shiftrightunsigned(id64, 32)) AS fp_hi", "sum(id64 & 4294967295) AS fp_lo")
 _POSITION = ("topic", "`partition`", "`offset`", "append_us", "raw")
 
 
@@ -216,11 +218,7 @@ def fold(declaration: Declaration, view: ViewSpec, source: str) -> str:
         Of a latest value, in the view's order among the others, one struct: event_us, seq, topic, partition, offset, value;
         null without one.
     """
-    states = [
-        "count(*) AS n",
-        "sum(shiftrightunsigned(id64, 32)) AS fp_hi",
-        "sum(id64 & 4294967295) AS fp_lo",
-    ]
+    states = [*TALLY]
     for m in view.measures:
         x = f"f_{m.of}"
         if m.kind == "latest":

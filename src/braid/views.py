@@ -8,13 +8,13 @@ falls between, whatever the order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from braid import receipts, windows
 from braid.aggregates import Order, State, finish, lift_measures, merge_states, plain
-from braid.declaration import ViewSpec
+from braid.declaration import Top, ViewSpec
 from braid.errors import CutPassedHead
 from braid.ledger import LedgerRow
 
@@ -165,6 +165,12 @@ def answer(view: View, tail: Iterable[Fragment], cut: int, head: int) -> dict[tu
     return result
 
 
+def lists(top: Top, shaped: ViewSpec) -> Callable[[Key], Key]:
+    """Return what tells the list of a key of `shaped` from others of its window: its values of the columns `per`."""
+    per = [shaped.by.index(column) for column in top.per if column in shaped.by]
+    return lambda key: tuple(key[i] for i in per)
+
+
 def best(spec: ViewSpec, shaped: ViewSpec, view: View) -> list[tuple[tuple[int, Key], int]]:
     """Return the rows that answers show of a view that declares `top`, each with its rank from 1.
 
@@ -184,12 +190,12 @@ def best(spec: ViewSpec, shaped: ViewSpec, view: View) -> list[tuple[tuple[int, 
     assert spec.top is not None  # noqa: S101 - the caller asked
     of = spec.top.of
     at, stat = next((i, s) for i, m in enumerate(spec.measures) for s in m.stats if spec.column(m, s) == of)
-    per = [shaped.by.index(column) for column in spec.top.per if column in shaped.by]
+    list_of = lists(spec.top, shaped)
     groups: dict[tuple[int, Key], list[tuple[float, Key]]] = {}
     for (start, key), state in view.items():
         number = finish(state.measures[at], stat, spec.measures[at].scale)
         if isinstance(number, int | float):
-            groups.setdefault((start, tuple(key[i] for i in per)), []).append((-number, key))
+            groups.setdefault((start, list_of(key)), []).append((-number, key))
     return [
         ((start, key), rank)
         for (start, _), rows in sorted(groups.items(), key=lambda group: group[0])

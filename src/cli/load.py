@@ -232,7 +232,7 @@ def _run(
     from braid.adapters.clock import SystemClock
     from braid.adapters.master import Master
 
-    outcome.recall(asked.sources, asked.journal)
+    outcome.recall(asked.sources, asked.journal)  # also where its row is there, and nothing is sent
     dataset, session = asked.dataset, Sessions(settings, "load")
     closing.callback(session.close)
     stream = Stream(settings, dataset, closing.enter_context(ExitStack()), f"braid load {dataset}")
@@ -326,7 +326,6 @@ def _sending(
     before = spark.conf.get(_WRITERS)
     # what a job counts as it goes is seen only by the newer kind of writer, and Kafka's is of both
     spark.conf.set(_WRITERS, ",".join(one for one in str(before).split(",") if one != "kafka"))
-    outcome.recall(asked.sources, asked.journal)
     loading = Loading(
         spark, asked.sources, partitions, asked.timeline, SystemClock().now_us(), asked.journal, asked.rejects, outcome,
         (lambda frame, topic: frames.send(frame, settings, topic)) if send else None,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from braid.adapters import durable
 from braid.errors import HomeUnusable, UsageError
 
 
@@ -80,13 +80,8 @@ class Journal:
         """Put an entry in the place of the last one, on disk before this returns; nothing if it is not held."""
         if not self.held or entry == self._written:
             return
-        aside = self.path.with_suffix(".new")
         try:
-            with aside.open("w", encoding="utf-8") as file:
-                json.dump(asdict(entry), file)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.path)
+            durable.write_over(self.path, json.dumps(asdict(entry)))
         except OSError as error:
             raise HomeUnusable(
                 f"{self.path}: expected to write the journal, got {error}; go on with --resume"

@@ -110,14 +110,10 @@ class Loading:
         DataError
             A file ends in the middle, or was changed meanwhile. What stood before it is sent.
         """
+        self.outcome.recall(self.sources, self.journal)
         for source in self.sources:
             marks = source.marks()
-            left = []
-            for place, (part, mark) in enumerate(zip(source.parts, marks, strict=True)):
-                if (done := self.journal.done(mark)) is not None:
-                    self.outcome.before[str(part.path)] = Told(*done)
-                else:
-                    left.append((place, part))
+            left = [(place, part) for place, part in enumerate(source.parts) if self.journal.done(marks[place]) is None]
             # rows that join are read whole: which line of an id is the first shows only then
             for places in [[p for p, _ in left]] if source.others and left else at_once(left):
                 yield self._part(source, places, marks)

@@ -102,13 +102,9 @@ class Journal:
     def _write(self) -> None:
         if self._path is None:
             return
-        aside = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(asdict(self.entry)), encoding="utf-8")
-            durable.sync(aside)
-            aside.replace(self._path)
-            durable.sync(self._path.parent)
+            durable.write_over(self._path, json.dumps(asdict(self.entry)))
         except OSError as error:
             raise HomeUnusable(
                 f"{self._path}: expected to write the journal, got {error}; run the load again"

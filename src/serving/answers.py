@@ -20,12 +20,10 @@ from braid import acknowledgements, receipts
 from braid.aggregates import (
     DISTINCT_BOUND,
     DISTINCT_K,
+    FIELDS,
     QUANTILE_BOUND,
     Distinct,
     Held,
-    Latest,
-    Moments,
-    Quantiles,
     State,
     finished_of,
     merge_states,
@@ -33,12 +31,12 @@ from braid.aggregates import (
 )
 from braid.alerts import Alert
 from braid.cql import event_time_column
-from braid.declaration import AlertRule, Declaration, ViewSpec
+from braid.declaration import AlertRule, Declaration, Measure, ViewSpec
 from braid.gaps import as_dicts
 from braid.instants import iso
 from braid.ledger import text_of
 from braid.receipts import Question, Receipt
-from braid.views import Key, View, best, coarsen, digest
+from braid.views import Key, View, best, coarsen, digest, lists
 from braid.windows import ALL_US, start_us
 from serving import catalog, columns
 from serving.columns import Column
@@ -178,10 +176,10 @@ def _ordered(
         if newest_window:
             places = sorted({key: (start, key) for start, key in places}.values(), key=lambda p: p[1])
         return places[::-1] if order == "desc" else places, {}
-    per = [shaped.by.index(column) for column in spec.top.per if column in shaped.by]
     if newest_window:
-        newest = {tuple(key[i] for i in per): start for start, key in places}
-        places = [(start, key) for start, key in places if newest[tuple(key[i] for i in per)] == start]
+        list_of = lists(spec.top, shaped)
+        newest = {list_of(key): start for start, key in places}
+        places = [(start, key) for start, key in places if newest[list_of(key)] == start]
     ranks = dict(best(spec, shaped, {place: _state(batch, tail, place) for place in _unhurriedly(places, hurry)}))
     # newest first turns the windows round, not the ranks
     return sorted(ranks, key=lambda place: -place[0]) if order == "desc" else list(ranks), ranks
@@ -283,25 +281,16 @@ def _row(spec: ViewSpec, place: Place, state: State, exact: bool, rank: int | No
     row |= finished_of(spec, state)
     row["n"] = state.n
     if exact:
-        measures = {m.id: _exact(held, m.scale) for m, held in zip(spec.measures, state.measures, strict=True)}
+        measures = {m.id: _exact(m, held) for m, held in zip(spec.measures, state.measures, strict=True)}
         row["state"] = {"n": state.n, "fp": str(state.fp), "measures": measures}
     return row
 
 
-def _exact(held: Held, scale: int) -> Row:
+def _exact(measure: Measure, held: Held) -> Row:
     """Return the integers themselves; those that may pass 2^53 as text, for JSON's readers hold doubles."""
-    if not isinstance(held, Moments):
-        name = {Quantiles: "bins", Distinct: "hashes", Latest: "latest"}[type(held)]
-        return {"scale": scale, name: plain(held)[0]}
-    moments = held
-    return {
-        "scale": scale,
-        "n": moments.n,
-        "sum": str(moments.sum),
-        "sumsq": str(moments.sumsq),
-        "min": moments.min,
-        "max": moments.max,
-    }
+    large = {"sum", "sumsq"}
+    values = zip(FIELDS[measure.kind], plain(held), strict=True)
+    return {"scale": measure.scale} | {name: str(x) if name in large else x for name, x in values}
 
 
 # ---- alerts --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from braid.instants import iso
 from braid.ledger import LedgerRow, offsets_of
 from braid.receipts import Receipt
 from verify import kinds
-from verify.difference import smallest, where
+from verify.difference import FIELDS, smallest, where
 from verify.second_path import Place, Plain, SecondPath, State, States, plain
 from verify.world import Read, Say, World, ends, recounted
 
@@ -210,7 +210,7 @@ def _state(spec: ViewSpec, row: Mapping[str, Any]) -> State:
 
 def _plain(measure: Measure, found: Mapping[str, Any]) -> Plain:
     if measure.kind != "moments":
-        return (found[{"quantiles": "bins", "distinct": "hashes", "latest": "latest"}[measure.kind]],)
+        return tuple(found[name] for name in FIELDS[measure.kind])
     return found["n"], int(found["sum"]), int(found["sumsq"]), found["min"], found["max"]
 
 

@@ -9,7 +9,7 @@ from braid.declaration import ViewSpec
 from braid.instants import iso
 from verify.second_path import Place, State, States
 
-_FIELDS = {
+FIELDS = {
     "moments": ("n", "sum", "sumsq", "min", "max"),
     "quantiles": ("bins",),
     "distinct": ("hashes",),
@@ -48,6 +48,6 @@ def _differing(view: ViewSpec, mine: State | None, theirs: State | None, name: s
         return
     pairs: list[tuple[str, Any, Any]] = [("n", mine[0], theirs[0]), ("fp", mine[1], theirs[1])]
     for measure, a, b in zip(view.measures, mine[2], theirs[2], strict=True):
-        names = _FIELDS[measure.kind]
+        names = FIELDS[measure.kind]
         pairs += [(f"{measure.name} {field}", x, y) for field, x, y in zip(names, a, b, strict=True)]
     yield from (f"{field}: recount {x}, {name} {y}" for field, x, y in pairs if x != y)

@@ -129,6 +129,15 @@ def write_new(path: Path, value: Any) -> None:
     sync(path.parent)
 
 
+def write_over(path: Path, text: str) -> None:
+    """Put a text in the place of what a file holds, whole or not at all; on the disk before this returns."""
+    aside = path.with_name(STAGE + path.name)
+    aside.write_text(text, encoding="utf-8")
+    sync(aside)
+    aside.replace(path)
+    sync(path.parent)
+
+
 def json_text(value: Any) -> str:
     """Return JSON, sorted and indented, that reads the same every time."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -55,11 +55,7 @@ class Noted:
         """Move the staged files into their places, yielding the name of each step when it is done."""
         durable.sync_tree(self._stage)
         yield "written"
-        aside = self._stage / (durable.STAGE + _NOTE)
-        aside.write_text(durable.json_text(note), encoding="utf-8")
-        durable.sync(aside)
-        aside.rename(self._stage / _NOTE)
-        durable.sync(self._stage)
+        durable.write_over(self._stage / _NOTE, durable.json_text(note))
         yield "noted"
         yield from self._finish(note)
 
