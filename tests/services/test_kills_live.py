@@ -256,6 +256,8 @@ def test_every_view_of_every_dataset_is_exact_whatever_is_killed(braid):
     note("the load is stopped, everything is counted")
     for name in DECLARED:
         exact(braid, name, early, late, whole)
+        text = (braid.settings.logs / f"speed-{name}.log").read_text("utf-8", "replace")
+        assert not re.search(r"StackOverflowError|FileNotFoundError", text), name
     note("every answer is recounted")
 
 

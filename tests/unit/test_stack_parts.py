@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from braid.adapters import heartbeat
 from braid.adapters.environment import load, require_java
 from braid.adapters.heartbeat import Heartbeat
 from braid.errors import AlreadyRunning, HomeUnusable, MissingPrerequisite, NotReady, PortInUse, StackError
@@ -268,6 +270,15 @@ def test_a_refusal_is_taken_from_the_last_words_of_the_process_that_ended(tmp_pa
     assert giveup.refusal(tmp_path, "speed", os.getpid() + 1) is None
     (tmp_path / "programs" / "kafka.json").write_text(json.dumps({"heartbeat": None, "silent_s": 120}))
     assert giveup.refusal(tmp_path, "kafka", None) is None
+
+
+def test_a_job_that_beats_from_two_threads_stumbles_over_neither(tmp_path: Path):
+    path = tmp_path / "heartbeat" / "speed"
+    heart = Heartbeat(path)
+    with ThreadPoolExecutor(4) as pool:
+        beats = [pool.submit(heart.beat, f"stage {n}") for n in range(400)]
+    assert [beat.exception() for beat in beats] == [None] * 400
+    assert (heartbeat.stage(path) or "").startswith("stage ") and [*path.parent.iterdir()] == [path]
 
 
 def test_without_a_supervisor_every_program_is_down(here: Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,14 +26,17 @@ class Heartbeat:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._measured: dict[str, Any] = {}
+        self._turn = threading.Lock()  # a stream's micro-batches beat from another thread than its main one
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def beat(self, stage: str) -> None:
         """Say what the job does now."""
-        aside = self._path.with_suffix(".new")
-        said = {"pid": os.getpid(), "stage": stage, "at_us": time.time_ns() // 1000} | self._measured
-        aside.write_text(json.dumps(said), "utf-8")
-        aside.replace(self._path)
+        pid = os.getpid()
+        aside = self._path.with_suffix(f".{pid}")  # a zombie of the same name has its own
+        with self._turn:
+            said = {"pid": pid, "stage": stage, "at_us": time.time_ns() // 1000} | self._measured
+            aside.write_text(json.dumps(said), "utf-8")
+            aside.replace(self._path)
 
     def measured(self, seq: int, seconds: Mapping[str, float]) -> None:
         """Let the next beats carry how long each stage of the newest committed micro-batch took, in seconds."""
