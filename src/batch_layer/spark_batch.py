@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from braid.settings import Settings
 _DECLARED = "declared"
 # Java's first compiler alone takes a quarter off a run over so few records, and makes one over many slower
 _FEW = 100_000
+_PATIENCE_S = 600.0  # for the turn of this machine's batches
 _SHUFFLES = "8"  # history is large; Spark joins small ones by itself
 
 
@@ -113,7 +115,7 @@ def once(settings: Settings, declared: Declaration, *, force: bool = False) -> d
     started, sessions = time.monotonic(), Sessions(settings)
     record: dict[str, Any] = {"started_us": SystemClock().now_us()}
     told = _Told(declared.dataset, started)
-    with alone(home / "lock", declared.dataset):
+    with alone(home / "lock", declared.dataset), turn(settings.home / "batch" / "turn", declared.dataset):
         try:
             record |= _run(settings, declared, sessions, told, force=force)
         except frames.FAILURES as error:
@@ -206,17 +208,40 @@ class _Told:
 @contextmanager
 def alone(path: Path, dataset: str) -> Iterator[None]:
     """Hold the dataset's lock, after another run that is at work has ended."""
-    waiting = False
-    while True:
-        try:
-            with lock.exclusive(path, f"batch {dataset}"):
-                yield
-                return
-        except AlreadyRunning as error:
-            if not waiting:
-                _say(f"{error}; waiting for it to end")
-            waiting = True
-            time.sleep(0.2)
+    with _held(lambda: lock.exclusive(path, f"batch {dataset}"), "waiting for it to end", inf):
+        yield
+
+
+@contextmanager
+def turn(path: Path, dataset: str, patience_s: float = _PATIENCE_S) -> Iterator[None]:
+    """Hold the turn of this machine's batches: side by side, each would take longer, and as much memory as one.
+
+    A batch that hangs keeps those of the other datasets waiting so many seconds, and no longer.
+    """
+    said = f"batch {dataset} waits for its turn"
+    with _held(lambda: lock.exclusive(path, "a batch of another dataset"), said, patience_s):
+        yield
+
+
+@contextmanager
+def _held(locked: Callable[[], AbstractContextManager[None]], said: str, patience_s: float) -> Iterator[None]:
+    """Hold a lock once its holder gives it back; go on without it when patience ends."""
+    since = time.monotonic()
+    with ExitStack() as held:
+        waiting = False
+        while True:
+            try:
+                held.enter_context(locked())
+                break
+            except AlreadyRunning as error:
+                if time.monotonic() - since > patience_s:
+                    _say(f"{error}; not waiting any longer")
+                    break
+                if not waiting:
+                    _say(f"{error}; {said}")
+                waiting = True
+                time.sleep(0.2)
+        yield
 
 
 def _text(summary: dict[str, Any]) -> str:

@@ -276,12 +276,13 @@ def publications(braid, note) -> None:
     braid.eventually("a batch is killed in its middle", mark.exists, PATIENCE_S)
     braid.told.write_text("", "ascii")
     note("a batch killed in its middle")
-    braid.due(second, third, first, *others)
+    braid.due(second)  # batches of one machine take turns: the others would come before it
     schedule = braid.now(f"batch-{second}")
-    braid.eventually("a batch runs", lambda: braid.beneath(f"batch-{second}", "java"))
+    braid.eventually("a batch runs", lambda: braid.beneath(f"batch-{second}", "java"), PATIENCE_S)
     os.kill(schedule, signal.SIGKILL)  # its job goes on without it
     braid.due(second, since_us=SystemClock().now_us())
-    braid.eventually("the schedule comes back", lambda: braid.now(f"batch-{second}") != schedule)
+    braid.eventually("the schedule comes back", lambda: braid.now(f"batch-{second}") != schedule, PATIENCE_S)
+    braid.due(third)
     last = braid.settings.home / "batch" / third / LAST
 
     def dies() -> bool:
@@ -290,8 +291,8 @@ def publications(braid, note) -> None:
                 jvm.kill()
         return "error" in last.read_text("utf-8")
 
-    braid.eventually("a batch's JVM is killed, and its schedule knows", dies)
-    braid.due(third)
+    braid.eventually("a batch's JVM is killed, and its schedule knows", dies, PATIENCE_S)
+    braid.due(third, first, *others)
     note("a schedule killed over its batch, and a JVM beneath a batch")
     for name in DECLARED:
         braid.eventually(f"{name} is published", lambda name=name: braid.generation(name) > 0, 2 * PATIENCE_S)
