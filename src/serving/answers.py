@@ -89,13 +89,16 @@ class Covered:
         """Whether nothing is missing."""
         return not self.missing
 
+    @property
+    def basis(self) -> tuple[str, str, int, int, int, tuple[Missing, ...]]:
+        """What an answer is a function of, beside the question: equal for two moments, so are the answers."""
+        declaration, as_of = self.snapshot.declaration, self.snapshot.as_of(self.what)
+        return declaration.dataset, declaration.text, as_of.generation, as_of.row.seq, as_of.row.attempt, self.missing
+
     def etag(self, question: str) -> str:
         """Return the strong ETag of an answer to a question, without the encoding."""
-        as_of = self.snapshot.as_of(self.what)
-        words = [
-            self.snapshot.declaration.dataset, self.snapshot.declaration.text, as_of.generation, as_of.row.seq,
-            as_of.row.attempt, [m.as_dict() for m in self.missing], question,
-        ]  # fmt: skip
+        *basis, missing = self.basis
+        words = [*basis, [m.as_dict() for m in missing], question]
         return hashlib.sha256(orjson.dumps(words)).hexdigest()[:32]
 
     def meta(self, definition: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from braid.settings import Settings
 from serving import guard, launch, logs, metrics, problems, routes
 from serving.guard import Access
 from serving.problems import Problem
+from serving.repeats import REQUEST_ID, Repeats
 from serving.service import Service
 
 MOST_BODY_BYTES = 64 * 1024
@@ -34,7 +34,6 @@ SECURITY = {
 COMPRESSED = (
     "application/json", "application/problem+json", "text/csv", "text/html", "text/css", "text/javascript", "text/plain",
 )  # fmt: skip
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def create_app(settings: Settings, service: Service, access: Access | None = None) -> Flask:
@@ -53,14 +52,16 @@ def create_app(settings: Settings, service: Service, access: Access | None = Non
     app.config["COMPRESS_MIMETYPES"] = [*COMPRESSED]
     app.extensions["braid"] = service
     problems.install(app)
-    metrics.install(app, service)
+    requests = metrics.install(app, service)
     app.register_blueprint(routes.blueprint(service, secured=access.keys is not None))
     _dashboard(app, settings.root / "dashboard", settings.web_dir, settings.root / "data" / "ATTRIBUTION.md")
     # what is installed last sees the response first
     logs.install(app)
     _around(app)
-    guard.install(app, access)
+    buckets = guard.install(app, access)
     Compress(app)
+    if access.keys is None:  # else every request is looked at anew: a key may have been taken back
+        app.wsgi_app = Repeats(app.wsgi_app, service.clock.now_us, buckets, requests)  # type: ignore[method-assign]
     return app
 
 
@@ -99,7 +100,7 @@ def _around(app: Flask) -> None:
     @app.before_request
     def name_and_bound() -> None:
         sent = request.headers.get("X-Request-ID", "")
-        g.request_id = sent if _REQUEST_ID.fullmatch(sent) else os.urandom(8).hex()
+        g.request_id = sent if REQUEST_ID.fullmatch(sent) else os.urandom(8).hex()
         if (request.content_length or 0) > MOST_BODY_BYTES:
             raise Problem(413, "too-large", f"expected a body of at most {MOST_BODY_BYTES} bytes; none is needed here")
         if len(request.query_string) > MOST_QUERY_BYTES:

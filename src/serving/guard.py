@@ -15,9 +15,10 @@ from braid.errors import SettingsError
 from serving.openapi import OPEN
 from serving.problems import Problem
 from serving.rates import Buckets
+from serving.repeats import rate_headers
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_RATE_PER_S = 2000.0  # on loopback without keys: a bound against a script gone wild, not against its user
+OPEN_RATE_PER_S = 20000.0  # on loopback without keys: a bound against a script gone wild, not against its user
 KEYED_RATE_PER_S = 100.0
 
 
@@ -37,8 +38,8 @@ class Access:
     monotonic: Callable[[], float] = field(default=time.monotonic)
 
 
-def install(app: Flask, access: Access) -> None:
-    """Let an application ask every request for what `access` wants of it."""
+def install(app: Flask, access: Access) -> Buckets:
+    """Let an application ask every request for what `access` wants of it; return the clients' buckets."""
     buckets = Buckets(access.rate_per_s, int(2 * access.rate_per_s), access.monotonic)
 
     @app.before_request
@@ -60,10 +61,10 @@ def install(app: Flask, access: Access) -> None:
     @app.after_request
     def tell_rate(response: Response) -> Response:
         if "taken" in g:
-            response.headers["RateLimit-Limit"] = f"{buckets.burst}"
-            response.headers["RateLimit-Remaining"] = f"{g.taken.left}"
-            response.headers["RateLimit-Reset"] = f"{g.taken.wait_s}"
+            response.headers.update(rate_headers(buckets, g.taken))
         return response
+
+    return buckets
 
 
 def _key(access: Access) -> tuple[Key | None, Problem | None]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import os
 import sys
+import threading
 import time
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, TextIO
 
+import orjson
 from flask import Flask, Response, g, request
 
 from braid.instants import iso
 
 access = logging.getLogger("braid.access")
+_LATE_S = 0.25
 
 
 class JsonLines(logging.Formatter):
@@ -31,8 +37,52 @@ class JsonLines(logging.Formatter):
             # a warning is expected and has been dealt with, as when a driver retries: its words are enough
             whole = record.levelno >= logging.ERROR
             line["exception"] = self.formatException(record.exc_info) if whole else repr(record.exc_info[1])
+        text = orjson.dumps(line, default=str)
         # ASCII alone: a path may hold characters at which some readers of logs end a line
-        return json.dumps(line, default=str)
+        return text.decode("ascii") if text.isascii() else json.dumps(line, default=str)
+
+
+class Gathered(logging.StreamHandler[TextIO]):
+    """Writes many lines at once, a quarter of a second late: a write a line makes every thread wait for the others.
+
+    From a warning on, a line is written at once, after those before it.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        atexit.register(self.flush)
+        os.register_at_fork(after_in_child=self._begin)  # a worker has none of its parent's threads
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lines: list[str] = []
+        self._due = threading.Event()
+        threading.Thread(target=self._write_late, args=(self._due,), name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line, or write it."""
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - as logging does: a line that cannot be formatted ends no request
+            self.handleError(record)
+        if record.levelno >= logging.WARNING:
+            self.flush()
+        elif not self._due.is_set():
+            self._due.set()
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("".join(lines))
+            super().flush()
+
+    def _write_late(self, due: threading.Event) -> None:
+        while due.wait():
+            time.sleep(_LATE_S)
+            due.clear()
+            self.flush()
 
 
 def config() -> dict[str, Any]:
@@ -42,7 +92,7 @@ def config() -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": form if sys.stderr.isatty() else {"()": "serving.logs.JsonLines"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "handlers": {"stderr": {"class": "serving.logs.Gathered", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
             name: {"level": "INFO", "handlers": ["stderr"], "propagate": False} for name in ("gunicorn.error", "braid")
@@ -58,16 +108,23 @@ def install(app: Flask) -> None:
         g.began_s = time.perf_counter()
 
     @app.after_request
-    def tell(response: Response) -> Response:
-        fields = {
-            "request_id": g.get("request_id", ""),
-            "client": g.get("client", request.remote_addr),
-            "method": request.method,
-            "path": request.path,
-            "query": request.query_string.decode("latin-1")[:1000],
-            "status": response.status_code,
-            "ms": round((time.perf_counter() - g.get("began_s", time.perf_counter())) * 1000, 1),
-        }
-        text = f"{request.method} {request.path} {response.status_code}"
-        access.log(logging.WARNING if response.status_code >= 500 else logging.INFO, text, extra={"fields": fields})
+    def after(response: Response) -> Response:
+        took_s = time.perf_counter() - g.get("began_s", time.perf_counter())
+        client, query = g.get("client", request.remote_addr), request.query_string.decode("latin-1")
+        tell(g.get("request_id", ""), client, request.method, request.path, query, response.status_code, took_s)
         return response
+
+
+def tell(request_id: str, client: str, method: str, path: str, query: str, status: int, took_s: float) -> None:
+    """Write the line of one request."""
+    fields = {
+        "request_id": request_id,
+        "client": client,
+        "method": method,
+        "path": path,
+        "query": query[:1000],
+        "status": status,
+        "ms": round(took_s * 1000, 1),
+    }
+    level = logging.WARNING if status >= 500 else logging.INFO
+    access.log(level, "%s %s %d", method, path, status, extra={"fields": fields})

@@ -91,8 +91,8 @@ class Requests:
             yield sample(f"{name}_count", {"route": route}, below)
 
 
-def install(app: Flask, service: Service) -> None:
-    """Let an application answer /metrics and count its requests."""
+def install(app: Flask, service: Service) -> Requests:
+    """Let an application answer /metrics and count its requests; return the counts."""
     requests = Requests()
 
     @app.after_request
@@ -109,6 +109,8 @@ def install(app: Flask, service: Service) -> None:
         response.headers["Content-Type"] = MEDIA
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    return requests
 
 
 # ---- datasets ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, cast
@@ -20,6 +21,7 @@ __all__ = ["MOST_ALERTS", "MOST_ROWS", "TAKEN", "Given", "Order", "Query", "aler
 
 Order = Literal["asc", "desc"]
 Given = Mapping[str, Sequence[str]]
+_AHEAD_US = (10 * 365 * 86_400_000_000, 1_000_000)  # with a relative time, a second can be known
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,20 @@ def alert_query(
     )  # fmt: skip
     reader.check({})
     return _continued(query)
+
+
+def until_us(read: Callable[[int], Query], query: Query, now_us: int) -> int:
+    """Return until when a query means what it means now, at least: its bounds move on with the clock or not at all.
+
+    Parameters
+    ----------
+    read : reads the parameters at a time, microseconds UTC
+    """
+    for ahead_us in _AHEAD_US:
+        with suppress(BadRequest):
+            if read(now_us + ahead_us).canonical() == query.canonical():
+                return now_us + ahead_us
+    return now_us
 
 
 def no_query(given: Given) -> None:

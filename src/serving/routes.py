@@ -10,11 +10,12 @@ from flask import Blueprint, Response, request
 
 from braid.declaration import ApiPath, Declaration, ViewSpec
 from braid.errors import LedgerError, StoreUnavailable
-from serving import answers, catalog, openapi, pages, params, words
+from serving import answers, catalog, openapi, pages, params, repeats, words
 from serving.answers import Answer, Covered
 from serving.explain import Explain, Shape, of_rows
 from serving.params import Query
 from serving.problems import NotFound, Unavailable
+from serving.repeats import Basis
 from serving.replies import Bodies, Body, fixed, plain, reply
 from serving.service import Service
 from serving.snapshot import Snapshot
@@ -98,7 +99,9 @@ def _view(service: Service, bodies: Bodies, dataset: str, path: ApiPath, *, bare
     snapshot = service.snapshot(dataset)
     spec = _spec(snapshot.declaration, path.view or "")
     fixed = path.layer if bare else None
-    query = params.view_query(_given(), snapshot.declaration, spec, service.clock.now_us(), fixed)
+    read = partial(params.view_query, _given(), snapshot.declaration, spec, fixed=fixed)
+    now_us = service.clock.now_us()
+    query = read(now_us)
     snapshot = service.of_listing(service.earlier(snapshot, query), query.cursor)
     spec = _spec(snapshot.declaration, spec.name)
     covered = service.covered(snapshot, query.layer, query)
@@ -106,7 +109,9 @@ def _view(service: Service, bodies: Bodies, dataset: str, path: ApiPath, *, bare
     compute = partial(answers.of_view, covered, spec, query, path.newest_window, service.hurry(), told)
     page = pages.Page(query, path.rename, bare=bare)
     question = f"{path.path if bare else spec.name} {bare} {page.format} {query.canonical()}"
-    return _reply(service, bodies, covered, question, compute, page)
+    response = _reply(service, bodies, covered, question, compute, page)
+    _note(service, covered, read, query, now_us, response)
+    return response
 
 
 def _alerts(
@@ -114,7 +119,10 @@ def _alerts(
 ) -> Response:
     snapshot = service.snapshot(dataset)
     rules = snapshot.declaration.alerts if rule is None else (snapshot.declaration.alert(rule),)
-    query = params.alert_query(_given(), snapshot.declaration, rules, service.clock.now_us(), one=rule is not None)
+    now_us = service.clock.now_us()
+    given, declaration = _given(), snapshot.declaration
+    read = partial(params.alert_query, given, declaration, rules, one=rule is not None)
+    query = read(now_us)
     if query.alert is not None:
         rules = (snapshot.declaration.alert(query.alert),)
     snapshot = service.of_listing(snapshot, query.cursor)
@@ -123,9 +131,15 @@ def _alerts(
     said_of = None if bare else service.words(dataset)
     compute = partial(answers.of_alerts, covered, rules, query, said_of)
     page = pages.Page(query, rename, bare=bare)
-    said = "" if bare or dataset not in service.notes else service.notes[dataset].revision
-    question = f"alerts {said} {[r.name for r in rules]} {dict(rename)} {bare} {page.format} {query.canonical()}"
-    return _reply(service, bodies, covered, question, compute, page)
+
+    def said() -> str:
+        return "" if bare or dataset not in service.notes else service.notes[dataset].revision
+
+    before = said()
+    question = f"alerts {before} {[r.name for r in rules]} {dict(rename)} {bare} {page.format} {query.canonical()}"
+    response = _reply(service, bodies, covered, question, compute, page)
+    _note(service, covered, read, query, now_us, response, lambda: said() == before)
+    return response
 
 
 def _reply(
@@ -138,6 +152,31 @@ def _reply(
     if "Link" in response.headers:
         service.pins.pin(covered.snapshot)
     return response
+
+
+def _note(
+    service: Service,
+    covered: Covered,
+    read: Callable[[int], Query],
+    query: Query,
+    now_us: int,
+    response: Response,
+    same: Callable[[], bool] = lambda: True,
+) -> None:
+    """Tell what the answer hangs on: then the request can be answered again without any of this."""
+    dataset, what, basis = covered.snapshot.declaration.dataset, covered.what, covered.basis
+    follower = service.followers[dataset]
+    # one with a next page keeps its snapshot for that page; one of the past does not follow the newest
+    if query.explain or "Link" in response.headers or covered.snapshot is not follower.snapshot:
+        return
+
+    def freshness_s() -> float | None:
+        newest = follower.snapshot
+        if newest is None or not same() or service.covered(newest, what).basis != basis:
+            return None
+        return service.freshness_s(newest)
+
+    repeats.note(Basis(now_us, params.until_us(read, query, now_us), freshness_s))
 
 
 def _told(service: Service, snapshot: Snapshot, spec: ViewSpec, query: Query, shape: Shape) -> Explain:

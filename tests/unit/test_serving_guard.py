@@ -12,7 +12,7 @@ import pytest
 from braid.adapters.keys import KeyFile
 from braid.errors import UsageError
 from serving import launch
-from serving.guard import Access
+from serving.guard import OPEN_RATE_PER_S, Access
 from serving.logs import JsonLines
 from serving.rates import MOST_CLIENTS, Buckets
 from tests.unit.serving_world import Monotonic, World, client_of, ride, settings_of
@@ -216,7 +216,7 @@ def test_a_revoked_key_is_none(tmp_path: Path) -> None:
 
 
 def test_on_loopback_it_starts_without_and_may_ask_for_keys_all_the_same(tmp_path: Path) -> None:
-    assert command(tmp_path)[-1] == "serving.server:app(False, 2000.0)"
+    assert command(tmp_path)[-1] == f"serving.server:app(False, {OPEN_RATE_PER_S})"
     assert command(tmp_path, "--listen", "localhost", "--rate", "7")[-1] == "serving.server:app(False, 7.0)"
     assert command(tmp_path, "--require-keys", key=True)[-1] == "serving.server:app(True, 100.0)"
 

@@ -9,6 +9,7 @@ import pytest
 from braid.declaration_reader import parse
 from braid.errors import StoreUnavailable
 from serving.app import create_app, main
+from serving.guard import OPEN_RATE_PER_S
 from tests.unit.serving_world import RIDES, World, client_of, ride, service_of, settings_of, step
 
 BASE = "/api/v1/datasets/rides"
@@ -280,6 +281,6 @@ def test_it_becomes_gunicorn_from_any_folder(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.chdir(tmp_path)
     main([])
     (argv,) = became
-    assert argv[1:3] == ["-m", "gunicorn"] and argv[-1] == "serving.server:app(False, 2000.0)"
+    assert argv[1:3] == ["-m", "gunicorn"] and argv[-1] == f"serving.server:app(False, {OPEN_RATE_PER_S})"
     assert Path(argv[4]).is_file() and "127.0.0.1:5000" in argv
     assert os.environ["PYTHONPATH"].endswith(f"src{os.pathsep}/elsewhere")
