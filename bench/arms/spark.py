@@ -68,7 +68,7 @@ def main(arm: str, spec: dict[str, Any]) -> None:
 
 def _noop(records: DataFrame, spec: dict[str, Any]) -> StreamingQuery:
     declaration = parse(spec["declaration"], spec["dataset"])
-    slim = frames.query(records.select(*frames._COLUMNS), sql.slim(declaration, frames.RECORDS))
+    slim = frames.query(records.select(*frames._COLUMNS), sql.slim(declaration, frames.RECORDS, usual_only=True))
     return slim.writeStream.format("noop").option("checkpointLocation", spec["checkpoint"]).start()
 
 

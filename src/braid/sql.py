@@ -14,9 +14,11 @@ from braid import grammar as g
 from braid import usual
 from braid.aggregates import BIN_BITS, DISTINCT_K
 from braid.declaration import Declaration, Derived, Field, Measure, Topic, ViewSpec
-from braid.thorough import pattern, text, thorough
+from braid.thorough import USUAL, pattern, text, thorough
 
 RAW_SHOWN = 4096  # bytes of a dead letter that the driver receives
+UNREAD = "unread"  # in place of a reason: the record is none of the usual ones, and nobody has read it yet
+RAW_SENT = 16_384  # bytes of an unread record that the driver receives; a longer one is cut after one more
 # how many rows, and the sum of their ids' unsigned hashes as two halves, so that it cannot overflow
 TALLY = ("count(*) AS n", "sum(shiftrightunsigned(id64, 32)) AS fp_hi", "sum(id64 & 4294967295) AS fp_lo")
 _POSITION = ("topic", "`partition`", "`offset`", "append_us", "raw")
@@ -26,7 +28,7 @@ def _select(columns: Iterable[str], source: str) -> str:
     return f"SELECT {', '.join(columns)} FROM ({source})"
 
 
-def parsed(topic: Topic, source: str) -> str:
+def parsed(topic: Topic, source: str, *, usual_only: bool = False) -> str:
     """Return the SELECT that reads the records of `topic`.
 
     Parameters
@@ -35,6 +37,9 @@ def parsed(topic: Topic, source: str) -> str:
         What the records must be.
     source
         A table or view with topic string, partition int, offset bigint, timestamp timestamp, value binary.
+    usual_only
+        Whether records that are not usual are left unread, `UNREAD` their reason: a third of the text, which a
+        micro-batch pays for by its length.
 
     Returns
     -------
@@ -45,7 +50,9 @@ def parsed(topic: Topic, source: str) -> str:
     """
     fields = tuple(topic.fields.values())
     values = [f"{_value(field, i, topic)} AS f_{field.name}" for i, field in enumerate(fields, start=1)]
-    rows = _select([*_POSITION, "nullif(vals[0], '') AS reason", *values], _timely(topic, _read(topic, source)))
+    rows = _select(
+        [*_POSITION, "nullif(vals[0], '') AS reason", *values], _timely(topic, _read(topic, source, usual_only))
+    )
     identity = ", ".join([text(topic.name), *(f"f_{name}" for name in topic.event_id)])
     event = f"f_{topic.event_time.field}" if topic.event_time.field else "append_us"
     finished = {
@@ -70,7 +77,7 @@ def _derived(column: Derived, rows: str) -> str:
     return _select([everything, f"CASE WHEN reason IS NULL THEN {column.value.sql} END AS f_{column.name}"], rows)
 
 
-def _read(topic: Topic, source: str) -> str:
+def _read(topic: Topic, source: str, usual_only: bool) -> str:
     """Return the rows with `vals`: the reason alone, or an empty string and the values."""
     rows = (
         "SELECT topic, `partition`, `offset`, unix_micros(`timestamp`) AS append_us, value AS raw, "
@@ -81,6 +88,9 @@ def _read(topic: Topic, source: str) -> str:
         handed = f"regexp_replace({handed}, {pattern(padded[0])}, r'{padded[1]}')"
     # the text of a usual record begins with a bracket, what is handed out of it with the mark
     split = f"CASE WHEN startswith(t, '{{') THEN split({handed}, '{usual.MARK}') END AS vals"
+    if usual_only:
+        read = f"CASE WHEN {USUAL} THEN vals ELSE array({text(UNREAD)}) END AS vals"
+        return _select([*_POSITION, read], _select([*_POSITION, split], rows))
     return thorough(topic, _POSITION, _select([*_POSITION, "t", split], rows))
 
 
@@ -127,8 +137,13 @@ def hashed(declaration: Declaration) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def slim(declaration: Declaration, source: str) -> str:
+def slim(declaration: Declaration, source: str, *, usual_only: bool = False) -> str:
     """Return the SELECT of what the speed layer's driver needs of each record, of every topic.
+
+    Parameters
+    ----------
+    usual_only
+        As for `parsed`; of an unread record `raw` is its first `RAW_SENT` bytes and one more.
 
     Returns
     -------
@@ -141,7 +156,8 @@ def slim(declaration: Declaration, source: str) -> str:
     names = list(dict.fromkeys(name for topic in declaration.topics for name in used(declaration, topic)))
     parts = []
     for topic in declaration.topics:
-        shown = f"CASE WHEN reason IS NOT NULL THEN substr(raw, 1, {RAW_SHOWN}) END AS raw"
+        most = RAW_SENT + 1 if usual_only else RAW_SHOWN
+        shown = f"CASE WHEN reason IS NOT NULL THEN substr(raw, 1, {most}) END AS raw"
         held = topic.columns
         fields = [f"f_{name}" if name in held else f"{_null(declaration, name)} AS f_{name}" for name in names]
         hashes = [
@@ -156,7 +172,8 @@ def slim(declaration: Declaration, source: str) -> str:
         position = ("topic", "`partition`", "`offset`", "append_us")
         ids = ("id64", "salted64", "event_us")
         own = source if len(declaration.topics) == 1 else f"(SELECT * FROM {source} WHERE topic = {text(topic.name)})"
-        parts.append(_select([*position, shown, "reason", *ids, *fields, *hashes, *chosen], parsed(topic, own)))
+        read = parsed(topic, own, usual_only=usual_only)
+        parts.append(_select([*position, shown, "reason", *ids, *fields, *hashes, *chosen], read))
     return " UNION ALL ".join(parts)
 
 

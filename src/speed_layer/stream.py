@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
-from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from braid import sql
 from braid.adapters import failpoints
 from braid.adapters import spark as frames
+from braid.declaration import Declaration
 from braid.errors import BraidError
 from braid.ledger import LedgerRow, Range
 from braid.settings import Settings
-from speed_layer import checkpoint, microbatch
+from speed_layer import checkpoint, microbatch, unusual
 from speed_layer.microbatch import Driver
 
 MAX_OFFSETS = 100_000  # bounds a micro-batch after an outage, and with it the driver's Arrow table
@@ -25,15 +26,25 @@ _LOOK_S = 0.5  # how often the waiting main thread looks whether it shall stop
 
 
 class StreamSource:
-    """One micro-batch as Spark hands it over: the range from its checkpoint, the rows by one action."""
+    """One micro-batch as Spark hands it over: the range from its checkpoint, the rows by one action.
 
-    def __init__(self, path: Path, batch: int, frame: DataFrame) -> None:
+    Parameters
+    ----------
+    frame : its slim rows, of which those that are not usual are unread
+    thorough : returns the slim rows of a range with every record read, by another action
+    """
+
+    def __init__(
+        self, path: Path, batch: int, frame: DataFrame, declaration: Declaration, thorough: Callable[[Range], pa.Table]
+    ) -> None:
         self.range: Range = checkpoint.range_of(path, batch)
         self._frame = frame
+        self._declaration = declaration
+        self._thorough = thorough
 
-    def rows(self) -> Any:
-        """Run the one action and return the slim rows as an Arrow table."""
-        return self._frame.toArrow()
+    def rows(self) -> pa.Table:
+        """Run the one action and return the slim rows as an Arrow table, every record read."""
+        return unusual.read(self._declaration, self._frame.toArrow(), lambda: self._thorough(self.range))
 
 
 def run(
@@ -66,16 +77,20 @@ def run(
         Whatever the protocol raised in a micro-batch, as it was raised.
     """
     path = checkpoint.fresh(root, driver.writer)
-    text = sql.slim(driver.declaration, frames.RECORDS)
+    text = sql.slim(driver.declaration, frames.RECORDS, usual_only=True)
     raised: list[BaseException] = []
     running = Event()
+
+    def thorough(offered: Range) -> pa.Table:
+        whole = sql.slim(driver.declaration, frames.RECORDS)
+        return frames.rows(frames.static(spark, settings, offered), whole)
 
     def micro_batch(frame: DataFrame, batch: int) -> None:
         began, before = time.monotonic(), driver.head.seq
         spent, last = dict[str, float](), began
         running.set()
         try:
-            for stage in microbatch.steps(driver, StreamSource(path, batch, frame)):
+            for stage in microbatch.steps(driver, StreamSource(path, batch, frame, driver.declaration, thorough)):
                 spent[stage] = spent.get(stage, 0.0) + time.monotonic() - last
                 last = time.monotonic()
                 beat(stage)

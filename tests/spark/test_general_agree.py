@@ -24,6 +24,7 @@ from braid.declaration_reader import parse
 from braid.ledger import Range
 from braid.receipts import Question
 from braid.views import View
+from speed_layer import unusual
 from speed_layer.fold import Batch
 from tests.spark.speed import NOW_US, Speed
 from tests.spark.test_batch import check_served, ports_of
@@ -176,6 +177,39 @@ def test_the_slim_rows_fold_to_the_reference(rides: Rides, spark: SparkSession) 
     history = {key: state.measures[0] for (_, key), state in truth["hourly"].items()}
     alerts = batch.alerts(rule, 9, history, mask)  # type: ignore[arg-type]
     assert alerts and all(a.topic == "rides.done" and set(a.values) == {"duration_s", "ride", "cell"} for a in alerts)
+
+
+@pytest.mark.parametrize("most", [100_000, 0], ids=["driver", "spark"])
+def test_unread_records_are_read_as_the_thorough_query_reads_them(
+    rides: Rides, spark: SparkSession, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    whole = Range(dict.fromkeys(rides.ledger.head().end, 0), rides.ledger.head().end)
+    rides.read(spark, whole).createOrReplaceTempView("rides_records")
+    monkeypatch.setattr(unusual, "MOST", most)
+    truth = spark.sql(sql.slim(RIDES, "rides_records")).toArrow()
+    first, actions = spark.sql(sql.slim(RIDES, "rides_records", usual_only=True)).toArrow(), []
+    unread = sum(reason == sql.UNREAD for reason in first.column("reason").to_pylist())
+    assert 20 < unread < truth.num_rows and first.schema.equals(truth.schema)
+
+    def thorough() -> pa.Table:
+        actions.append(1)
+        return truth
+
+    found = unusual.read(RIDES, first, thorough)
+    order = [("topic", "ascending"), ("partition", "ascending"), ("offset", "ascending")]
+    flags = [f"w_{view.name}" for view in RIDES.fragment_views if view.where]
+    rows, expected = (
+        [row | {flag: bool(row[flag]) for flag in flags} for row in table.sort_by(order).to_pylist()]
+        for table in (found, truth)
+    )
+    assert rows == expected and len(actions) == (most == 0)
+    assert any(row["reason"] for row in rows) and any(row["raw"] for row in rows)
+
+
+def test_a_record_too_long_to_hand_over_is_read_by_spark(rides: Rides) -> None:
+    names = ["topic", "partition", "offset", "append_us", "raw", "reason"]
+    table = pa.table([["rides.asked"], [0], [0], [NOW_US], [b"x" * (sql.RAW_SENT + 1)], [sql.UNREAD]], names)
+    assert unusual.read(RIDES, table, lambda: "thorough") == "thorough"  # type: ignore[arg-type,return-value,comparison-overlap]
 
 
 def at_once(rides: Rides, whole: Range, spec: ViewSpec) -> View:
