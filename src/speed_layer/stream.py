@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
+from typing import Any
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from braid import sql
@@ -35,14 +35,14 @@ class StreamSource:
     """
 
     def __init__(
-        self, path: Path, batch: int, frame: DataFrame, declaration: Declaration, thorough: Callable[[Range], pa.Table]
+        self, path: Path, batch: int, frame: DataFrame, declaration: Declaration, thorough: Callable[[Range], Any]
     ) -> None:
         self.range: Range = checkpoint.range_of(path, batch)
         self._frame = frame
         self._declaration = declaration
         self._thorough = thorough
 
-    def rows(self) -> pa.Table:
+    def rows(self) -> Any:
         """Run the one action and return the slim rows as an Arrow table, every record read."""
         return unusual.read(self._declaration, self._frame.toArrow(), lambda: self._thorough(self.range))
 
@@ -81,7 +81,7 @@ def run(
     raised: list[BaseException] = []
     running = Event()
 
-    def thorough(offered: Range) -> pa.Table:
+    def thorough(offered: Range) -> Any:
         whole = sql.slim(driver.declaration, frames.RECORDS)
         return frames.rows(frames.static(spark, settings, offered), whole)
 
