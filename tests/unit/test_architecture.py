@@ -44,8 +44,8 @@ HOMES = {
     "py4j": ("braid/adapters/spark.py",),
     "psutil": ("braid/adapters/", "stack/", "cli/"),
     "pyarrow": (
-        "speed_layer/fold.py", "speed_layer/history.py", "braid/adapters/archived.py", "braid/adapters/files.py", "braid/adapters/hive.py",
-        "braid/adapters/hours.py", "braid/adapters/publication.py",
+        "speed_layer/fold.py", "speed_layer/history.py", "speed_layer/unusual.py", "braid/adapters/archived.py", "braid/adapters/files.py",
+        "braid/adapters/hive.py", "braid/adapters/hours.py", "braid/adapters/publication.py",
         "braid/adapters/parquet.py", "braid/adapters/spark.py", "export/", "producer/cells.py", "serving/", "verify/",
     ),
     "pydantic": ("braid/declaration_file.py",),
