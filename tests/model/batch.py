@@ -12,7 +12,7 @@ from batch_layer.archive import runs
 from batch_layer.audit import Counts, Own, audit
 from braid import views
 from braid.errors import AuditFailed, Gap, LostRace
-from braid.generations import audit_text, sums_of
+from braid.generations import audit_text, sums_of_view
 from braid.ledger import Current, LedgerRow
 from braid.views import View
 from tests.model.events import DECLARATION, TOPIC, Event
@@ -39,7 +39,7 @@ def steps(stores: Stores, events: dict[int, list[Event | None]], fuse: Fuse) -> 
     gen = max(current.gen, stores.generations.newest) + 1
     stores.generations.hold(gen, states)
     yield "partition_added"
-    sums = {name: sums_of(view) for name, view in states.items()}
+    sums = {name: sums_of_view(DECLARATION.view(name), view) for name, view in states.items()}
     fresh = Current(gen, cut.seq, cut.end, cut.definition, audit_text(sums, audited), stores.clock.now_us())
     ledger.publish(fresh, current.gen)
     yield "published"
