@@ -102,13 +102,13 @@ def _make(spec: dict[str, Any]) -> dict[str, Any]:
 def _braid(spec: dict[str, Any]) -> Callable[[], Views]:
     """Return Braid's own recompute, as the batch layer runs it."""
     from batch_layer.recompute import recompute
-    from batch_layer.spark_batch import _Sessions
+    from batch_layer.spark_batch import Sessions
     from braid.adapters import environment
     from braid.adapters.master import Master
     from braid.declaration_reader import parse
 
     declaration = parse(spec["declaration"], spec["dataset"])
-    sessions = _Sessions(environment.load())
+    sessions = Sessions(environment.load())
     spark, master = sessions.get(), Master(Path(spec["root"]), spec["dataset"])
 
     def once() -> Views:
