@@ -304,8 +304,12 @@ def _together(pairs: Sequence[Pair]) -> Pair:
 
 def _unique(a: Column, b: Column) -> Pair:
     """Return ids sorted by both halves, each once."""
-    order = np.lexsort((b, a))
+    order = np.argsort(a, kind="stable")  # which merges what is sorted already in one pass
     a, b = a[order], b[order]
+    tied = np.zeros(len(a), dtype=bool)
+    tied[1:] = a[1:] == a[:-1]
+    tied[:-1] |= tied[1:]
+    b[tied] = b[tied][np.lexsort((b[tied], a[tied]))]
     first = np.ones(len(a), dtype=bool)
     first[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
     return a[first], b[first]
