@@ -125,13 +125,8 @@ def steps(ports: Ports, report: Report, *, force: bool = False, full: bool = Fal
         report.note = "nothing new"
         yield "nothing new"
         return
-    why = (
-        "asked for"
-        if full
-        else f"made anew: {damage}"
-        if damage
-        else onto.unfit(ports.stores, declaration, cuts, head, served)
-    )
+    why = "asked for" if full else f"made anew: {damage}" if damage else ""
+    why = why or onto.unfit(ports.stores, declaration, cuts, head, served)
     built = yield from _build(ports, report, declaration, cuts, head, served, why)
     current = yield from _publish(ports, report, declaration, built, served)
     made = ports.stores.files.manifest(current.gen)
