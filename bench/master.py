@@ -21,18 +21,18 @@ from braid.adapters import durable
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, tally_text, topic_folder
 from braid.declaration import Declaration
 
-PARTITIONS, SEQ = 3, 50_000
+PARTITIONS, _SEQ = 3, 50_000
 _MINUTES = 43_200  # a month of minutes
 _STEP = 48_271  # a prime: values go up and down
 
 
-def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, count: int) -> Cut:
-    """Write one more cut of `count` records from number `first` on, after those that are there."""
+def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, count: int, per: int = _SEQ) -> Cut:
+    """Write one more cut of `count` records from number `first` on, after those that are there; `per` of them a seq."""
     master, topic = Master(root, declaration.dataset), declaration.topics[0]
     master.path.mkdir(parents=True, exist_ok=True)
     cuts = master.cuts()
     after = cuts[-1].seq if cuts else 0
-    last = after + -(-count // SEQ)
+    last = after + -(-count // per)
     stage = durable.stage(master.path, f"cut={last}")
     names = [part.split()[0] for part in columns(topic).split(", ")]
     records = (
@@ -40,7 +40,7 @@ def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, 
         f"timestamp_micros({START_US + 10**15 // 2}) AS `timestamp`, CAST({_raw()} AS BINARY) AS value "
         f"FROM (SELECT id AS i, IF(id % 1000 = 999, id - 1, id) AS s FROM range({first}, {first + count}, 1, {max(2, count // 500_000)})))"
     )
-    seq = f"{after + 1} + (`offset` * {PARTITIONS} + `partition` - {first}) DIV {SEQ} AS seq"
+    seq = f"{after + 1} + (`offset` * {PARTITIONS} + `partition` - {first}) DIV {per} AS seq"
     selected = ", ".join(seq if name == "seq" else name for name in names)
     frame = spark.sql(f"SELECT {selected} FROM ({sql.parsed(topic, records)})")
     folder = stage / topic_folder(topic.name)
@@ -49,7 +49,7 @@ def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, 
         path.rename(folder / f"records-{number:05}.parquet")
     for path in [p for p in folder.iterdir() if p.suffix != ".parquet"]:
         path.unlink()
-    tally = {after + 1 + k: (min(SEQ, count - k * SEQ), min(SEQ, count - k * SEQ) // 1000) for k in range(last - after)}
+    tally = {after + 1 + k: (min(per, count - k * per), min(per, count - k * per) // 1000) for k in range(last - after)}
     (stage / TALLY).write_text(tally_text(tally), encoding="utf-8")
     start, end = (offsets(topic.name, n) for n in (first, first + count))
     cut = Cut(

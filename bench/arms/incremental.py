@@ -3,8 +3,8 @@
     python -m bench.arms.incremental '{"root": …, "dataset": …, "declaration": …, "history": 5000000, "new": 250000, "repeats": 4, "out": …}'
 
 Spark, the master, the ids and the views are the real ones; ledger, catalogue and fragments are the twins in memory, which
-cost nothing, so that what is timed is the batch layer. The ledger rows are of bulk, and hold the counts of each row's
-records as numpy finds them in the files: the audit holds every run to them. The first run reads the history; then, `repeats`
+cost nothing, so that what is timed is the batch layer. Each cut is one ledger row of bulk with the counts of its records as numpy
+finds them in the files: the audit holds every run to them. The first run reads the history; then, `repeats`
 times, more records are archived and a run adds them. What is served at the end goes to `out`, to be compared outside.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from batch_layer.publish import Stores
-from batch_layer.run import Ports, run
+from batch_layer.run import Ports, Report, run
 from batch_layer.spark_batch import Sessions
 from bench import master
 from braid import ledger
@@ -37,7 +36,7 @@ from braid.ledger import Current, LedgerRow, Range
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Say {"full": {…}, "runs": [{…}, …]} on stdout: of each run its seconds, mode, records read and held."""
+    """Say {"full": {…}, "runs": [{…}, …]} on stdout: of each run its seconds, by step too, mode, records read and held."""
     declaration, root = parse(spec["declaration"], spec["dataset"]), Path(spec["root"])
     sessions = Sessions(environment.load())
     spark = sessions.get()
@@ -46,9 +45,18 @@ def main(spec: dict[str, Any]) -> None:
     for count in (int(spec["history"]), *[int(spec["new"])] * int(spec["repeats"])):
         _archive(ports, declaration, spark, root, held, count)
         held += count
-        began = time.monotonic()
-        report = run(ports)
-        told.append({"seconds": time.monotonic() - began, "mode": report.mode, "read": report.read, "records": held})
+        began = before = time.monotonic()
+        steps: dict[str, float] = {}
+
+        def said(step: str, _: Report, steps: dict[str, float] = steps) -> None:
+            nonlocal before
+            now = time.monotonic()
+            steps[step] = steps.get(step, 0.0) + now - before
+            before = now
+
+        report = run(ports, said=said)
+        one = {"seconds": time.monotonic() - began, "mode": report.mode, "read": report.read, "records": held}
+        told.append(one | {"steps": steps})
     window = next(view for view in declaration.views if view.window_us)
     served = ports.stores.files.view(ports.stores.ledger.current(), window)
     states = {
@@ -75,32 +83,24 @@ def _ports(spark: SparkSession, declaration: Declaration, root: Path) -> Ports:
 
 
 def _archive(ports: Ports, declaration: Declaration, spark: SparkSession, root: Path, first: int, count: int) -> None:
-    """Write one more cut, and the ledger rows that it holds."""
-    cut = master.made(spark, root, declaration, first, count)
-    for row in _rows(ports, declaration, cut, first, count):
-        ports.stores.ledger.append(ledger.with_totals(ports.stores.ledger.head(), row))
+    """Write one more cut, and the ledger row that it holds."""
+    cut = master.made(spark, root, declaration, first, count, per=count)
+    head = ports.stores.ledger.head()
+    ports.stores.ledger.append(ledger.with_totals(head, _row(ports.master, declaration, cut, head)))
 
 
-def _rows(ports: Ports, declaration: Declaration, cut: Cut, first: int, count: int) -> Iterator[LedgerRow]:
-    """Yield the ledger rows of a cut. A copy stands beside what it is a copy of, so each row counts by itself."""
-    topic = declaration.topics[0].name
-    columns = pq.read_table(
-        [str(path) for path in ports.master.files([cut], topic)], columns=["seq", "id64", "salted64"], partitioning=None
-    )
+def _row(made: Master, declaration: Declaration, cut: Cut, head: LedgerRow) -> LedgerRow:
+    """Return the ledger row of a cut: no record of it is a copy of one before it."""
+    names = ["id64", "salted64"]
+    paths = [str(path) for path in made.files([cut], declaration.topics[0].name)]
+    columns = pq.read_table(paths, columns=names, partitioning=None)
     good = columns.filter(columns.column("id64").is_valid())
-    seqs = good.column("seq").to_numpy()
-    pairs = np.stack([good.column(name).to_numpy().view(np.uint64) for name in ("id64", "salted64")], axis=1)
-    tally = ports.master.tally([cut])
-    for k, seq in enumerate(range(cut.after + 1, cut.seq + 1)):
-        ids = np.unique(pairs[seqs == seq], axis=0)
-        (records, dead), all_ = tally[seq], int((seqs == seq).sum())
-        a = first + k * master.SEQ
-        covered = Range(*(master.offsets(topic, n) for n in (a, min(a + master.SEQ, first + count))))
-        yield LedgerRow(
-            seq, "bulk", 0, "bench", covered, good=len(ids), copies=all_ - len(ids), dead=dead,
-            fp=int(ids[:, 0].sum(dtype=np.uint64)), definition=declaration.hash, topic_ids={topic: "one"},
-        )  # fmt: skip
-        assert records == covered.size  # noqa: S101 - the generator's own arithmetic
+    ids = np.unique(np.stack([good.column(name).to_numpy().view(np.uint64) for name in names], axis=1), axis=0)
+    return LedgerRow(
+        cut.seq, "bulk", 0, "bench", Range(dict(cut.start), dict(cut.end)), good=len(ids), copies=good.num_rows - len(ids),
+        dead=cut.records - good.num_rows, fp=int(ids[:, 0].sum(dtype=np.uint64)), definition=declaration.hash,
+        topic_ids=head.topic_ids,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
