@@ -1,11 +1,11 @@
 """Batch runs after a history: the real ones, from the ledger's head to a served generation, in a process of its own.
 
-    python -m bench.arms.incremental '{"root": …, "dataset": …, "declaration": …, "history": 5000000, "new": 250000, "repeats": 4, "out": …}'
+    python -m bench.arms.incremental '{"root": …, "dataset": …, "declaration": …, "history": 5000000, "out": …}'
 
 Spark, the master, the ids and the views are the real ones; ledger, catalogue and fragments are the twins in memory, which
 cost nothing, so that what is timed is the batch layer. Each cut is one ledger row of bulk with the counts of its records as numpy
-finds them in the files: the audit holds every run to them. The first run reads the history; then, `repeats`
-times, more records are archived and a run adds them. What is served at the end goes to `out`, to be compared outside.
+finds them in the files: the audit holds every run to them. The first run reads the history; then, for each
+line of stdin, that many more records are archived and a run adds them. After a 0 what is served goes to `out`, to be compared outside.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from dataclasses import astuple
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,36 +37,45 @@ from braid.ledger import Current, LedgerRow, Range
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Say {"full": {…}, "runs": [{…}, …]} on stdout: of each run its seconds, by step too, mode, records read and held."""
+    """Say of each run its seconds, by step too, mode, records read and held: the first, then one for each line of stdin."""
     declaration, root = parse(spec["declaration"], spec["dataset"]), Path(spec["root"])
     sessions = Sessions(environment.load())
     spark = sessions.get()
     ports = _ports(spark, declaration, root)
-    held, told = 0, list[dict[str, Any]]()
-    for count in (int(spec["history"]), *[int(spec["new"])] * int(spec["repeats"])):
+    held = 0
+    for count in chain([int(spec["history"])], map(int, sys.stdin)):
+        if not count:
+            break
         _archive(ports, declaration, spark, root, held, count)
         held += count
-        began = before = time.monotonic()
-        steps: dict[str, float] = {}
-
-        def said(step: str, _: Report, steps: dict[str, float] = steps) -> None:
-            nonlocal before
-            now = time.monotonic()
-            steps[step] = steps.get(step, 0.0) + now - before
-            before = now
-
-        report = run(ports, said=said)
-        one = {"seconds": time.monotonic() - began, "mode": report.mode, "read": report.read, "records": held}
-        told.append(one | {"steps": steps})
+        _say(_timed(ports) | {"records": held})
     window = next(view for view in declaration.views if view.window_us)
     served = ports.stores.files.view(ports.stores.ledger.current(), window)
     states = {
         f"{start}|{key[0]}": [state.n, state.fp, *astuple(state.measures[0])] for (start, key), state in served.items()
     }
     Path(spec["out"]).write_text(json.dumps(states), "utf-8")
-    sys.stdout.write(json.dumps({"full": told[0], "runs": told[1:]}) + "\n")
-    sys.stdout.flush()
+    _say({"out": spec["out"]})
     sessions.close()
+
+
+def _timed(ports: Ports) -> dict[str, Any]:
+    steps: dict[str, float] = {}
+    began = before = time.monotonic()
+
+    def said(step: str, _: Report) -> None:
+        nonlocal before
+        now = time.monotonic()
+        steps[step] = steps.get(step, 0.0) + now - before
+        before = now
+
+    report = run(ports, said=said)
+    return {"seconds": time.monotonic() - began, "mode": report.mode, "read": report.read, "steps": steps}
+
+
+def _say(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def _ports(spark: SparkSession, declaration: Declaration, root: Path) -> Ports:

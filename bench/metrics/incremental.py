@@ -1,16 +1,20 @@
 """The incremental batch: its cost must follow the new records and not the history.
 
 The same number of records is archived and added to a generation, again and again, after one history and after one of ten
-times the size. Every run is a whole one: ids looked up, folded, audited, parts merged and written, published.
+times the size, in turn. Every run is a whole one: ids looked up, folded, audited, parts merged and written, published.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench import events, master, stats
-from bench.lab import CHECKOUT, Failed, Lab, say
+from bench.lab import CHECKOUT, Failed, Lab, Process, say
 from bench.metrics.batch import states_in, windows_of
 from bench.results import Result, Row, Size, Target
 
@@ -18,34 +22,66 @@ NAME = "grown"
 
 
 def run(lab: Lab, size: Size) -> Result:
-    """Add the same number of new records to two lengths of history."""
+    """Add the same number of new records to two lengths of history, in turn."""
     found = Result("incremental", "Incremental batch: the same new records after ten times the history", "s")
     found.across = "records of history, millions"
     new, short = size.whole(250_000, 10_000), size.whole(500_000, 20_000)
-    told = [measured(lab, history, new, size.whole(5, 2)) for history in (short, short * 10)]
+    with ExitStack() as stack:
+        arms = [stack.enter_context(_started(lab, history)) for history in (short, short * 10)]
+        for _ in range(size.whole(5, 2)):
+            for arm in arms:
+                arm.add(new)
+        for arm in arms:
+            arm.finish()
+    told = [arm.told() for arm in arms]
     found.samples += told
     tabled(found, told, new)
     return found
 
 
-def measured(lab: Lab, history: int, new: int, repeats: int) -> dict[str, Any]:
-    """Return what the arm says over one history; its answers are right, and every run but the first only added."""
-    root, out = lab.where / "grown", lab.where / "grown.json"
-    spec = {
-        "root": str(root), "dataset": NAME, "declaration": events.declaration(CHECKOUT, NAME),
-        "history": history, "new": new, "repeats": repeats, "out": str(out),
-    }  # fmt: skip
-    with lab.process("bench.arms.incremental", json.dumps(spec)) as process:
-        one = process.hear(1200.0)
-    held = one["runs"][-1]["records"]
-    if wrong := stats.differences(states_in(out), windows_of(master.reference(held))):
-        raise Failed(f"after {repeats} incremental runs over {held:,} records: {wrong}")
-    if strange := [r for r in one["runs"] if (r["mode"], r["read"]) != ("incremental", new)]:
-        raise Failed(f"expected incremental runs that read {new:,} records, got {strange[0]}")
-    master.forget(root, NAME)
-    seconds = ", ".join(f"{r['seconds']:.2f}" for r in one["runs"])
-    say(f"incremental: full over {history:,} records {one['full']['seconds']:.2f} s, then {new:,} more in {seconds} s")
-    return {"history": history, "new": new, **one}
+@dataclass
+class Arm:
+    """A process with a history of its own, which adds to it when it is told to."""
+
+    process: Process
+    history: int
+    out: Path
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, new: int) -> None:
+        """Let it archive some records and run; the run must have read them and no other."""
+        self.process.tell(str(new))
+        one = self.process.hear(600.0)
+        if (one["mode"], one["read"]) != ("incremental", new):
+            raise Failed(f"expected an incremental run that reads {new:,} records, got {one}")
+        self.runs.append(one)
+        say(f"incremental: {new:,} more after {self.history:,} in {one['seconds']:.2f} s")
+
+    def finish(self) -> None:
+        """Hold what it serves against the reference."""
+        self.process.tell("0")
+        self.process.hear(120.0)
+        held = self.runs[-1]["records"]
+        if wrong := stats.differences(states_in(self.out), windows_of(master.reference(held))):
+            raise Failed(f"after {len(self.runs) - 1} incremental runs over {held:,} records: {wrong}")
+
+    def told(self) -> dict[str, Any]:
+        """Return what it measured."""
+        return {"history": self.history, "full": self.runs[0], "runs": self.runs[1:]}
+
+
+@contextmanager
+def _started(lab: Lab, history: int) -> Iterator[Arm]:
+    root, out = lab.where / f"grown-{history}", lab.where / f"grown-{history}.json"
+    text = events.declaration(CHECKOUT, NAME)
+    spec = {"root": str(root), "dataset": NAME, "declaration": text, "history": history, "out": str(out)}
+    try:
+        with lab.process("bench.arms.incremental", json.dumps(spec)) as process:
+            full = process.hear(1200.0)
+            say(f"incremental: full run over {history:,} records in {full['seconds']:.2f} s")
+            yield Arm(process, history, out, [full])
+    finally:
+        master.forget(root, NAME)
 
 
 def tabled(found: Result, told: list[dict[str, Any]], new: int) -> None:
