@@ -21,26 +21,26 @@ from braid.adapters import durable
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, tally_text, topic_folder
 from braid.declaration import Declaration
 
-_PARTITIONS, _SEQ = 3, 50_000
+PARTITIONS, _SEQ = 3, 50_000
 _MINUTES = 43_200  # a month of minutes
 _STEP = 48_271  # a prime: values go up and down
 
 
-def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, count: int) -> Cut:
-    """Write one more cut of `count` records from number `first` on, after those that are there."""
+def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, count: int, per: int = _SEQ) -> Cut:
+    """Write one more cut of `count` records from number `first` on, after those that are there; `per` of them a seq."""
     master, topic = Master(root, declaration.dataset), declaration.topics[0]
     master.path.mkdir(parents=True, exist_ok=True)
     cuts = master.cuts()
     after = cuts[-1].seq if cuts else 0
-    last = after + -(-count // _SEQ)
+    last = after + -(-count // per)
     stage = durable.stage(master.path, f"cut={last}")
     names = [part.split()[0] for part in columns(topic).split(", ")]
     records = (
-        f"(SELECT '{topic.name}' AS topic, CAST(i % {_PARTITIONS} AS INT) AS `partition`, i DIV {_PARTITIONS} AS `offset`, "
+        f"(SELECT '{topic.name}' AS topic, CAST(i % {PARTITIONS} AS INT) AS `partition`, i DIV {PARTITIONS} AS `offset`, "
         f"timestamp_micros({START_US + 10**15 // 2}) AS `timestamp`, CAST({_raw()} AS BINARY) AS value "
         f"FROM (SELECT id AS i, IF(id % 1000 = 999, id - 1, id) AS s FROM range({first}, {first + count}, 1, {max(2, count // 500_000)})))"
     )
-    seq = f"{after + 1} + (`offset` * {_PARTITIONS} + `partition` - {first}) DIV {_SEQ} AS seq"
+    seq = f"{after + 1} + (`offset` * {PARTITIONS} + `partition` - {first}) DIV {per} AS seq"
     selected = ", ".join(seq if name == "seq" else name for name in names)
     frame = spark.sql(f"SELECT {selected} FROM ({sql.parsed(topic, records)})")
     folder = stage / topic_folder(topic.name)
@@ -49,14 +49,9 @@ def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, 
         path.rename(folder / f"records-{number:05}.parquet")
     for path in [p for p in folder.iterdir() if p.suffix != ".parquet"]:
         path.unlink()
-    tally = {
-        after + 1 + k: (min(_SEQ, count - k * _SEQ), min(_SEQ, count - k * _SEQ) // 1000) for k in range(last - after)
-    }
+    tally = {after + 1 + k: (min(per, count - k * per), min(per, count - k * per) // 1000) for k in range(last - after)}
     (stage / TALLY).write_text(tally_text(tally), encoding="utf-8")
-    start, end = (
-        {(topic.name, p): (n + _PARTITIONS - 1 - p) // _PARTITIONS for p in range(_PARTITIONS)}
-        for n in (first, first + count)
-    )
+    start, end = (offsets(topic.name, n) for n in (first, first + count))
     cut = Cut(
         declaration.dataset,
         after,
@@ -71,6 +66,11 @@ def made(spark: SparkSession, root: Path, declaration: Declaration, first: int, 
     (stage / MANIFEST).write_text(cut.text(), encoding="utf-8")
     durable.rename_new(stage, master.path / cut.folder)
     return cut
+
+
+def offsets(topic: str, count: int) -> dict[tuple[str, int], int]:
+    """Return the end offsets of the first `count` records."""
+    return {(topic, p): (count + PARTITIONS - 1 - p) // PARTITIONS for p in range(PARTITIONS)}
 
 
 def _raw() -> str:
@@ -99,8 +99,9 @@ def reference(count: int) -> events.Reference:
 
 
 def forget(root: Path, dataset: str) -> None:
-    """Remove a master."""
-    shutil.rmtree(Master(root, dataset).path, ignore_errors=True)
+    """Remove a master, and what was made of it."""
+    for folder in (Master(root, dataset).path, root / "ids" / dataset, root / "views" / dataset):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def waited(what: str, began: float) -> str:

@@ -61,7 +61,8 @@ def steps(stores: Stores, declaration: Declaration, built: Built, served: Curren
     gen = max(gen, served.gen + 1)
     head, specs = built.head, {v.name: v for v in declaration.views}
     new = Manifest(declaration.dataset, gen, served.gen, head.seq, head.end, declaration.hash, built.cuts, {})
-    made = stores.files.write(new, specs, built.result.states)
+    write = stores.files.add if built.result.added else stores.files.write
+    made = write(new, specs, built.result.states)
     yield "written"
     if change.pending(head, served):  # tables of the same names may be of another shape
         for spec in declaration.views:

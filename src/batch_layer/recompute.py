@@ -5,15 +5,20 @@ speed layer. Spark folds once for all views of the same keys, by the finest of t
 from that: states merge exactly, so it does not matter where. The fold has the seq as one key more for what came after the served cut; the audit reads those
 partials one by one, and merged they are the views.
 
+The incremental mode does the same with the records of the cuts after a served generation's alone: copies are dropped
+among them, then those whose id counted before (`Known`), and what comes out is to be added to that generation's states.
+That is exact, because states merge exactly and because of two records of one id the earlier one counts.
+
 Everything is 64-bit integers in Spark, sums of squares and fingerprints in two halves, joined here to Python integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pyspark import StorageLevel
@@ -28,20 +33,30 @@ from braid.aggregates import NOTHING, Distinct, Held, Latest, Moments, Quantiles
 from braid.declaration import Declaration, Measure, Topic, ViewSpec
 from braid.views import Key, View
 
+Known: TypeAlias = Callable[[Iterable[Path]], Mapping[str, Any]]  # of some files the ids that counted before
 Cells: TypeAlias = Mapping[tuple[int, tuple[int, Key]], Held]
 
 _PARSED, _COUNTED, _RAW = "braid_batch_parsed", "braid_batch_counted", "braid_batch_raw"
+_BROADCAST = 1_000_000  # ids that are handed to every task whole
 _SEQ = "seq"  # the further key of partials; 0 for everything up to the served cut
 
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """The views of everything archived, and by seq what came after the served cut."""
+    """The views of everything archived, and by seq what came after the served cut.
+
+    Attributes
+    ----------
+    records : how many there are, counted or not
+    whole : counts of them all, when that was asked for
+    added : `states` are those of what came after the served cut alone, to be added to the served generation's
+    """
 
     states: Mapping[str, View]
     own: Own
     records: int
-    whole: Counts | None = None  # of all the records, when that was asked for
+    whole: Counts | None = None
+    added: bool = False
 
 
 def recompute(
@@ -61,8 +76,40 @@ def recompute(
     after : ledger seq of the served cut: later rows are also kept apart, by seq
     whole : count everything once more as one: the declaration has changed, and the ledger counted by another
     """
-    parsed(spark, declaration, master, cuts).createOrReplaceTempView(_PARSED)
+    return _recompute(spark, declaration, master, cuts, cuts, after, None, whole=whole)
+
+
+def incremental(
+    spark: SparkSession, declaration: Declaration, master: Master, cuts: Sequence[Cut], after: int, known: Known | None
+) -> Recomputed:
+    """Return what is to be added to the states of the generation cut at `after`.
+
+    Parameters
+    ----------
+    cuts : Cut, from the first on; the files of those after `after` are checked by the caller
+    after : ledger seq of the served cut: the end of one of the cuts
+    known : of the ids in some files those that counted before; None when every record counts
+    """
+    new = [cut for cut in cuts if cut.seq > after]
+    return _recompute(spark, declaration, master, cuts, new, after, known, added=True)
+
+
+def _recompute(
+    spark: SparkSession,
+    declaration: Declaration,
+    master: Master,
+    cuts: Sequence[Cut],
+    read: Sequence[Cut],
+    after: int,
+    known: Known | None,
+    *,
+    whole: bool = False,
+    added: bool = False,
+) -> Recomputed:
+    parsed(spark, declaration, master, read).createOrReplaceTempView(_PARSED)
     counted = spark.sql(sql.dedupe(declaration, declaration.topics, _PARSED))
+    if known is not None:
+        counted = _without(spark, counted, known(id_files(declaration, master, read)))
     counted = counted.selectExpr(*_needed(declaration), f"IF(seq > {after}, seq, 0L) AS f_{_SEQ}")
     folds = folds_of(declaration.fragment_views)
     if len(folds) > 1:  # keeping the rows costs as much as finding them once more
@@ -87,7 +134,37 @@ def recompute(
     ordered = {spec.name: states[spec.name] for spec in declaration.views}
     tally = _tally(spark, declaration, master, [cut for cut in cuts if cut.seq > after])
     counts = {seq: Counts(n, *good.get(seq, (0, 0)), dead) for seq, (n, dead) in tally.items() if seq > after}
-    return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts), all_)
+    return Recomputed(ordered, Own(counts, own), sum(cut.records for cut in cuts), all_, added)
+
+
+def _without(spark: SparkSession, rows: DataFrame, ids: Mapping[str, Any]) -> DataFrame:
+    """Return the rows whose id is none of some."""
+    count = len(next(iter(ids.values())))
+    if not count:
+        return rows
+    gone = frames.numbers(spark, ids)
+    return rows.join(gone.hint("broadcast") if count <= _BROADCAST else gone, list(ids), "left_anti")
+
+
+def id_files(declaration: Declaration, master: Master, cuts: Sequence[Cut]) -> list[Path]:
+    """Return the files of some cuts that hold the ids of their good records, as the declaration in force reads them.
+
+    Raises
+    ------
+    ValueError
+        Another declaration parsed one of the cuts: its id columns are other ones.
+    """
+    strangers = [cut.folder for cut in cuts if cut.definition != declaration.hash]
+    if strangers:
+        raise ValueError(f"{', '.join(strangers)}: expected cuts that {declaration.hash} parsed")
+    return [path for topic in declaration.topics for path in master.files(cuts, topic.name)]
+
+
+def ids_read_again(spark: SparkSession, declaration: Declaration, master: Master, cut: Cut, folder: Path) -> list[Path]:
+    """Write the ids of the good records of a cut that another declaration parsed into a folder; return its files."""
+    again = together([_read_again(spark, master, [cut], topic) for topic in declaration.topics])
+    again.where("reason IS NULL").select("id64", "salted64").write.parquet(str(folder))
+    return sorted(folder.glob("*.parquet"))
 
 
 def folds_of(specs: Sequence[ViewSpec]) -> list[tuple[ViewSpec, list[ViewSpec]]]:

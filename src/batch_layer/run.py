@@ -10,21 +10,25 @@ stops after any of them, which is a crash, and runs again.
 Nothing is believed because it is there: the cuts of the master continue one another and end where the ledger says,
 their files have the recorded sums, and what is published was compared with what the speed layer counted. A served
 generation whose files were damaged is made anew, even when nothing came since.
+
+A run is *incremental* when the served generation can be added to: it reads the records that came since, leaves out those
+whose id counted before (`braid.adapters.ids`), and adds what is left to the parts of the views that it touches. Every other
+run is *full* and reads everything. Both come to the same generation, sum by sum; `batch_layer.onto` says which it is, and why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pyspark.sql import SparkSession
 
-from batch_layer import apply, archive, publish
+from batch_layer import apply, archive, onto, publish
 from batch_layer.archive import Read
 from batch_layer.audit import audit
 from batch_layer.publish import Built, Stores
-from batch_layer.recompute import recompute
+from batch_layer.recompute import incremental, recompute
 from braid import generations, ledger
 from braid.adapters.master import Cut, Master
 from braid.declaration import Declaration
@@ -63,6 +67,8 @@ class Report:
     ----------
     note : a few words on the step just done
     archived, records : records added to the master by this run, and all it holds
+    mode, why : whether all records were read or those that came since the served generation, and what decided that
+    read : how many records the views were computed from
     gen, cut_seq : the generation served at the end, and its cut
     messages : how many were archived now, by published topic
     """
@@ -74,19 +80,23 @@ class Report:
     cut_seq: int = 0
     archived: int = 0
     records: int = 0
+    mode: Literal["", "incremental", "full"] = ""
+    why: str = ""
+    read: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     audited: Audited = field(default_factory=Audited)
     repaired: list[str] = field(default_factory=list)
     messages: dict[str, int] = field(default_factory=dict)
 
 
-def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]:
+def steps(ports: Ports, report: Report, *, force: bool = False, full: bool = False) -> Iterator[str]:
     """Run one batch, yielding the name of each step when it is done.
 
     Parameters
     ----------
     report : filled in step by step
     force : publish a generation even when nothing came since the served one
+    full : read all records again, and publish what comes out, whatever came since
 
     Raises
     ------
@@ -110,13 +120,17 @@ def steps(ports: Ports, report: Report, *, force: bool = False) -> Iterator[str]
     cuts = yield from archived(ports, report, declaration, head)
     if damage is None:
         report.repaired = publish.repair(ports.stores, declaration, served)
-    if not (new or force):
+    if not (new or force or full):
         yield from ports.messages(report, declaration)
         report.note = "nothing new"
         yield "nothing new"
         return
-    built = yield from _build(ports, report, declaration, cuts, head, served)
+    why = "asked for" if full else f"made anew: {damage}" if damage else ""
+    why = why or onto.unfit(ports.stores, declaration, cuts, head, served)
+    built = yield from _build(ports, report, declaration, cuts, head, served, why)
     current = yield from _publish(ports, report, declaration, built, served)
+    made = ports.stores.files.manifest(current.gen)
+    report.rows = {spec.name: made.views[spec.name].sums.rows for spec in declaration.views}
     report.published, report.gen, report.cut_seq = True, current.gen, current.cut_seq
     yield from ports.messages(report, declaration)
 
@@ -162,16 +176,28 @@ def _check_ends(ports: Ports, cuts: list[Cut], head: LedgerRow) -> None:
 
 
 def _build(
-    ports: Ports, report: Report, declaration: Declaration, cuts: list[Cut], head: LedgerRow, served: Current
+    ports: Ports, report: Report, declaration: Declaration, cuts: list[Cut], head: LedgerRow, served: Current, why: str
 ) -> Generator[str, None, Built]:
-    """Compute the views over the whole master and hold them against the speed layer's."""
-    checked = ports.master.check_files(cuts)
-    changed = served.definition != declaration.hash
-    result = recompute(ports.spark(), declaration, ports.master, cuts, served.cut_seq, whole=changed)
-    report.rows = {name: len(view) for name, view in result.states.items()}
-    report.note = f"{result.records:,} records, {checked / 1e6:,.1f} MB: " + ", ".join(
-        f"{name} {rows:,} rows" for name, rows in report.rows.items()
-    )
+    """Compute the views, or what is to be added to them, and hold it against the speed layer's.
+
+    Parameters
+    ----------
+    why : str, why all records must be read; empty when those after the served cut will do
+    """
+    known = None
+    if not why:
+        known, why = onto.known(ports.stores, ports.master, ports.spark, declaration, cuts, served)
+    report.mode, report.why = ("full", why) if why else ("incremental", f"onto generation {served.gen}")
+    read = cuts if why else [cut for cut in cuts if cut.seq > served.cut_seq]
+    checked = ports.master.check_files(read)
+    if why:
+        changed = served.definition != declaration.hash
+        result = recompute(ports.spark(), declaration, ports.master, cuts, served.cut_seq, whole=changed)
+    else:
+        result = incremental(ports.spark(), declaration, ports.master, cuts, served.cut_seq, known)
+    report.read = sum(cut.records for cut in read)
+    rows_of = ", ".join(f"{name} {len(view):,} rows" for name, view in result.states.items())
+    report.note = f"{report.mode} ({report.why}): {report.read:,} of {result.records:,} records, {checked / 1e6:,.1f} MB: {rows_of}"
     yield "views"
     rows = ports.stores.ledger.rows(served.cut_seq, head.seq)
     report.audited = audit(declaration, rows, result.own, ports.fragments)
@@ -191,9 +217,11 @@ def _publish(
     return (yield from publish.steps(ports.stores, declaration, built, served))
 
 
-def run(ports: Ports, *, force: bool = False, said: Callable[[str, Report], Any] = lambda *_: None) -> Report:
+def run(
+    ports: Ports, *, force: bool = False, full: bool = False, said: Callable[[str, Report], Any] = lambda *_: None
+) -> Report:
     """Run one batch to its end; `said` is called after each step."""
     report = Report()
-    for step in steps(ports, report, force=force):
+    for step in steps(ports, report, force=force, full=full):
         said(step, report)
     return report

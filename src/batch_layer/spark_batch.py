@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         declared = _chosen(settings, options.dataset)
         if options.every:
             _become_schedule(settings, declared, options.every)
-        summary = once(settings, declared, force=options.force)
+        summary = once(settings, declared, force=options.force, full=options.full)
     except BraidError as error:
         print(f"braid batch: {error}", file=sys.stderr)  # noqa: T201 - the one line a person reads
         return error.exit_code
@@ -76,6 +76,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         help="stay, and run one batch every so often, such as '10 minutes' (default: as the dataset declares)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="publish a generation even when there is nothing new")
+    parser.add_argument(
+        "--full", action="store_true",
+        help="read all archived records again, and publish what comes out, in place of adding what is new to the served generation",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the summary as one line of JSON")
     return parser.parse_args(argv)
 
@@ -109,7 +113,7 @@ def _become_schedule(settings: Settings, declared: Declaration, every: str) -> N
     )
 
 
-def once(settings: Settings, declared: Declaration, *, force: bool = False) -> dict[str, Any]:
+def once(settings: Settings, declared: Declaration, *, force: bool = False, full: bool = False) -> dict[str, Any]:
     """Run one batch; return its summary, which also stays in the dataset's batch folder."""
     home = settings.home / "batch" / declared.dataset
     started, sessions = time.monotonic(), Sessions(settings)
@@ -117,7 +121,7 @@ def once(settings: Settings, declared: Declaration, *, force: bool = False) -> d
     told = _Told(declared.dataset, started)
     with alone(home / "lock", declared.dataset), turn(settings.home / "batch" / "turn", declared.dataset):
         try:
-            record |= _run(settings, declared, sessions, told, force=force)
+            record |= _run(settings, declared, sessions, told, force=force, full=full)
         except frames.FAILURES as error:
             record["error"] = f"{declared.dataset}: Spark: {frames.complaint(error)}"
             raise StoreUnavailable(f"{record['error']}; the served generation stays: run the batch again") from error
@@ -131,7 +135,9 @@ def once(settings: Settings, declared: Declaration, *, force: bool = False) -> d
     return record
 
 
-def _run(settings: Settings, declared: Declaration, sessions: Sessions, told: _Told, *, force: bool) -> dict[str, Any]:
+def _run(
+    settings: Settings, declared: Declaration, sessions: Sessions, told: _Told, *, force: bool, full: bool
+) -> dict[str, Any]:
     with (
         kafka.KafkaLog(settings.kafka_bootstrap) as log,
         cassandra.connect(settings) as store,
@@ -150,7 +156,7 @@ def _run(settings: Settings, declared: Declaration, sessions: Sessions, told: _T
             lambda wanted: frames.static(sessions.get(), settings, wanted),
             lambda report, in_force: _messages(settings, log, report, in_force, declared),
         )  # fmt: skip
-        report = run(ports, force=force, said=told)
+        report = run(ports, force=force, full=full, said=told)
     return {name: value for name, value in asdict(report).items() if name != "note"}
 
 
@@ -254,6 +260,7 @@ def _text(summary: dict[str, Any]) -> str:
     seconds = (summary["finished_us"] - summary["started_us"]) / 1e6
     lines = [f"{summary['dataset']}: {served}, published in {seconds:.1f} s"]
     lines.append(f"  master   {summary['records']:>12,} records, {summary['archived']:,} of them archived now")
+    lines.append(f"  {summary['mode']:<11}{summary['read']:>10,} records read: {summary['why']}")
     lines += [f"  view     {rows:>12,} rows of {name}" for name, rows in summary["rows"].items()]
     audited = summary["audited"]
     lines.append(f"  audit    {audited['checked']:>12,} micro-batches equal in batch and speed, to the last bit")

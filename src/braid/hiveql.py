@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from braid.aggregates import COUNTS, FIELDS, Moments, State, finished_of, held_of, plain, split
 from braid.declaration import ViewSpec
-from braid.views import Key
+from braid.views import Key, View
 
 Type = Literal["bigint", "string", "double", "decimal(38,0)"]
 
@@ -117,6 +117,22 @@ def part_of(spec: ViewSpec, place: tuple[int, Key]) -> str:
         return f"{datetime.fromtimestamp(place[0] // 10**6, UTC):%Y-%m}"
     hashed = hashlib.sha256(json.dumps(list(place[1])).encode()).digest()
     return f"key-{hashed[0] % BUCKETS}"
+
+
+def parts_of(spec: ViewSpec, view: View) -> dict[str, dict[tuple[int, Key], State]]:
+    """Return the rows of a view by the part that holds them."""
+    months: dict[int, str] = {}
+    found: dict[str, dict[tuple[int, Key], State]] = {}
+    for place, state in view.items():
+        start = place[0]
+        if not spec.window_us:
+            part = part_of(spec, place)
+        elif start in months:
+            part = months[start]
+        else:
+            part = months[start] = part_of(spec, place)
+        found.setdefault(part, {})[place] = state
+    return found
 
 
 # ---- text --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The batch layer as far as the protocol meets it: archive, recompute, audit, publish, each a step that may be the last.
 
-The audit is the shipping one. The folding is the core's reference (`views.fold`), which is another than the driver's;
+The audit is the shipping one. A run adds to the served generation, as the shipping one does. The folding is the core's reference (`views.fold`), which is another than the driver's;
 the steps and their order are those of `batch_layer`.
 """
 
@@ -12,7 +12,7 @@ from batch_layer.archive import runs
 from batch_layer.audit import Counts, Own, audit
 from braid import views
 from braid.errors import AuditFailed, Gap, LostRace
-from braid.generations import audit_text, sums_of
+from braid.generations import audit_text, sums_of_view
 from braid.ledger import Current, LedgerRow
 from braid.views import View
 from tests.model.events import DECLARATION, TOPIC, Event
@@ -31,7 +31,7 @@ def steps(stores: Stores, events: dict[int, list[Event | None]], fuse: Fuse) -> 
     runs = stores.master.chain(cut.seq)
     records = list(stores.master.records(runs))
     counted = first_of_each_id(records)
-    states: dict[str, View] = {v.name: views.fold(v, [e for _, e in counted]) for v in DECLARATION.views}
+    states = added(stores, current, counted)
     yield "views"
     rows = ledger.rows(current.cut_seq, cut.seq)
     audited = audit(DECLARATION, rows, own(records, counted, current.cut_seq), stores.fragments)
@@ -39,10 +39,20 @@ def steps(stores: Stores, events: dict[int, list[Event | None]], fuse: Fuse) -> 
     gen = max(current.gen, stores.generations.newest) + 1
     stores.generations.hold(gen, states)
     yield "partition_added"
-    sums = {name: sums_of(view) for name, view in states.items()}
+    sums = {name: sums_of_view(DECLARATION.view(name), view) for name, view in states.items()}
     fresh = Current(gen, cut.seq, cut.end, cut.definition, audit_text(sums, audited), stores.clock.now_us())
     ledger.publish(fresh, current.gen)
     yield "published"
+
+
+def added(stores: Stores, current: Current, counted: list[tuple[int, Event]]) -> dict[str, View]:
+    """Return the served generation's states and those of what came since; everything anew where there is none yet."""
+    if current.gen == 0:
+        return {v.name: views.fold(v, [e for _, e in counted]) for v in DECLARATION.views}
+    new = [e for seq, e in counted if seq > current.cut_seq]
+    return {
+        v.name: views.merge_views([stores.generations.view(current, v), views.fold(v, new)]) for v in DECLARATION.views
+    }
 
 
 def archive(stores: Stores, events: dict[int, list[Event | None]], cut: LedgerRow) -> Iterator[str]:

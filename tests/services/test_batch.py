@@ -126,7 +126,7 @@ def batch(stack: Settings, tmp_path: Path) -> Iterator[Batch]:
         speed = RealSpeed(settings, declaration, log, store.stores(declaration))
         yield Batch(settings, declaration, speed, connection)
         connection.rows(f"DROP DATABASE IF EXISTS {name} CASCADE", "cleaning up")
-    for folder in ("warehouse/master", "warehouse/views", "batch"):
+    for folder in ("warehouse/master", "warehouse/views", "warehouse/ids", "batch"):
         shutil.rmtree(settings.home / folder / name, ignore_errors=True)
 
 
@@ -137,6 +137,7 @@ def test_runs_publish_the_truth_whatever_killed_the_one_before(batch: Batch) -> 
         speed.count(some)
     summary = batch.run()
     assert (summary["gen"], summary["cut_seq"], summary["audited"]) == (1, 3, {"checked": 3, "unaudited": []})
+    assert (summary["mode"], summary["why"], summary["read"]) == ("full", "the first generation", summary["records"])
     assert batch.check_served().gen == 1
     assert batch.selected() == {1}
     for step in ("partition_added", "published"):
@@ -151,8 +152,17 @@ def test_runs_publish_the_truth_whatever_killed_the_one_before(batch: Batch) -> 
     assert batch.selected() == {batch.check_served().gen}
     speed.send(50)
     speed.count()
-    assert batch.run()["cut_seq"] == 6
-    assert batch.selected() == {batch.check_served().gen}
+    summary = batch.run()
+    assert (summary["cut_seq"], summary["mode"], summary["read"]) == (6, "incremental", summary["archived"])
+    assert summary["archived"] < summary["records"]
+    current = batch.check_served()
+    assert batch.selected() == {current.gen}
+    files = FileGenerations(batch.settings.warehouse_dir, batch.declaration)
+    added = files.manifest(current.gen)
+    summary = batch.run("--full")
+    assert (summary["gen"], summary["mode"], summary["why"]) == (current.gen + 1, "full", "asked for")
+    assert batch.check_served().gen == summary["gen"]
+    assert files.manifest(summary["gen"]).views == added.views
 
 
 def test_a_schedule_runs_when_it_is_due_and_holds_no_jvm_between(batch: Batch, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_a_changed_declaration_counts_everything_anew_and_its_ids_too(spark: Spa
     speed.declaration = NEW
     ports = ports_of(speed, spark, root)
     report = run(ports)
-    assert (report.gen, report.cut_seq) == (2, row.seq)
+    assert (report.gen, report.cut_seq, report.mode) == (2, row.seq, "full")
+    assert report.why == "another declaration than that of the served generation"
     assert report.audited.unaudited == (Unaudited(4, 5, "definition"),)
     found = read_by(speed, NEW)
     events = first_of_each(found)
@@ -82,7 +83,7 @@ def test_a_changed_declaration_counts_everything_anew_and_its_ids_too(spark: Spa
     speed.send(40)
     speed.count()
     report = run(ports)
-    assert (report.audited.checked, report.audited.unaudited) == (1, ())
+    assert (report.audited.checked, report.audited.unaudited, report.mode) == (1, (), "incremental")
     assert generations.base_of(check_served(speed, ports)) == generations.base_of(current)
 
 

@@ -228,7 +228,9 @@ class World:
         if gen not in self.kept_generations._held:
             held = {name: dict(list(view.items())[1:]) for name, view in states.items()} if tamper else states
             self.kept_generations.hold(gen, held)
-        current = Current(gen, cut, row.end, self.declaration.hash, audit_of(states), START_US + cut * 1_000_000)
+        current = Current(
+            gen, cut, row.end, self.declaration.hash, audit_of(self.declaration, states), START_US + cut * 1_000_000
+        )
         self.kept.publish(current, self.kept.current().gen)
         self.past.currents[gen] = current
         return current

@@ -221,10 +221,17 @@ def test_more_than_half_of_the_slices_on_a_noisy_host_leave_no_number_at_all() -
     assert [row.product for row in found.rows] == [None] and "host too noisy" in found.rows[0].note
 
 
-def test_what_is_not_built_is_said_and_not_measured() -> None:
-    assert incremental.built() is False, (
-        "the batch layer has an incremental mode now: let bench/metrics/incremental.py measure it"
-    )
+def test_the_ratio_of_incremental_runs_is_between_the_histories_and_leaves_the_first_out() -> None:
+    def one(history: int, full: float, *seconds: float) -> dict[str, Any]:
+        return {"history": history, "full": {"seconds": full}, "runs": [{"seconds": s} for s in seconds]}
+
+    found = results.Result("incremental", "I", "s")
+    incremental.tabled(found, [one(500_000, 4.0, 3.0, 2.0, 2.0), one(5_000_000, 30.0, 9.0, 2.2, 2.4)], 250_000)
+    row = found.rows[0]
+    assert row.ratio is not None and row.ratio.low == pytest.approx(1.1) and row.ratio.high == pytest.approx(1.2)
+    assert (row.product, row.anchor, row.met) == (2.2, 2.0, True)
+    assert [(r.product, r.anchor) for r in found.rows[1:]] == [(9.0, 3.0), (30.0, 4.0)]
+    assert found.lines["incremental run"] == [(0.5, 2.0), (5.0, 2.2)]
 
 
 # ---- tables and charts -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from braid.adapters.files import ROWS, FileGenerations, Manifest
 from braid.adapters.master import Cut, Master
 from braid.aggregates import Moments, State
 from braid.errors import AuditFailed, MasterRefused, StoreUnavailable
-from braid.generations import Audited, Sums, audit_text, sums_of
+from braid.generations import Audited, Sums, audit_text, sums_of, sums_of_view
 from braid.ledger import Current, LedgerRow, Range
-from braid.views import View
+from braid.views import View, merge_views
 from tests.contracts import BY_CITY, BY_MINUTE, DECLARATION, GenerationsContract, Published
 
 SPECS = {v.name: v for v in DECLARATION.views}
@@ -106,6 +107,49 @@ def test_a_part_that_no_longer_is_what_it_was_is_written_again(
     next(generations.path.glob(f"*/gen=1/*/{ROWS}")).unlink()
     current = published(2, views)
     assert generations.view(current, BY_MINUTE) == views[BY_MINUTE.name]
+
+
+def random_view(rng: random.Random, by_city: bool) -> dict[tuple[int, tuple[str, ...]], State]:
+    """Return some states in few parts, so that they meet again."""
+    view = {}
+    for _ in range(rng.randrange(8)):
+        place = (0, (rng.choice("abcdef"),)) if by_city else (rng.randrange(3) * 40 * DAY_US, (rng.choice("ab"), "x"))
+        made = state(rng.randrange(1, 9))
+        view[place] = replace(made, measures=made.measures[:1]) if by_city else made
+    return view
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_adding_what_came_since_is_writing_it_all(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    whole, added = (FileGenerations(tmp_path / name, DECLARATION) for name in ("whole", "added"))
+    states: dict[str, View] = {name: random_view(rng, name == BY_CITY.name) for name in SPECS}
+    written = (whole.write(new(1), SPECS, states), added.write(new(1), SPECS, states))
+    for gen in range(2, 6):
+        fresh = {name: random_view(rng, name == BY_CITY.name) for name in SPECS}
+        states = {name: merge_views([states[name], fresh[name]]) for name in SPECS}
+        written = whole.write(new(gen, gen - 1), SPECS, states), added.add(new(gen, gen - 1), SPECS, fresh)
+        assert written[0] == written[1] == added.manifest(gen)
+        for name, spec in SPECS.items():
+            assert written[1].views[name].sums == sums_of_view(spec, states[name])
+            assert added.view(current_of(written[1]), spec) == states[name]
+
+
+def test_adding_reads_and_writes_only_the_parts_it_touches(generations: FileGenerations, published: Published) -> None:
+    january, march = (0, ("oslo", "a")), (70 * DAY_US, ("oslo", "a"))
+    published(1, {BY_MINUTE.name: {january: state(1), march: state(2)}, BY_CITY.name: {}})
+    (generations.path / BY_MINUTE.name / "gen=1" / "part=1970-01" / ROWS).unlink()
+    made = generations.add(new(2, 1), SPECS, {BY_MINUTE.name: {march: state(3)}, BY_CITY.name: {}})
+    parts = {name: part.path.split("/")[-2] for name, part in made.views[BY_MINUTE.name].parts.items()}
+    assert parts == {"1970-01": "gen=1", "1970-03": "gen=2"}
+    with pytest.raises(AuditFailed, match="part=1970-01"):
+        generations.add(new(3, 2), SPECS, {BY_MINUTE.name: {january: state(1)}, BY_CITY.name: {}})
+    assert 3 not in generations.numbers()
+
+
+def test_nothing_is_added_to_a_generation_that_is_not_there(generations: FileGenerations) -> None:
+    with pytest.raises(StoreUnavailable, match="expected the manifest of generation 1"):
+        generations.add(new(2, 1), SPECS, {name: {} for name in SPECS})
 
 
 def test_removing_a_generation_leaves_the_parts_that_others_use(

@@ -121,7 +121,7 @@ class TestMemoryGenerations(contracts.GenerationsContract):
     def published(self, generations: memory.MemoryGenerations) -> Callable[[int, dict[str, View]], Current]:
         def publish(gen: int, views: dict[str, View]) -> Current:
             generations.hold(gen, views)
-            return Current(gen, 0, contracts.genesis().end, DECLARATION.hash, memory.audit_of(views))
+            return Current(gen, 0, contracts.genesis().end, DECLARATION.hash, memory.audit_of(DECLARATION, views))
 
         return publish
 

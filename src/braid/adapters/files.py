@@ -6,13 +6,16 @@
 
 A part whose rows are those of the generation before is not written again: the manifest names the folder where it
 already lies, so publishing costs what changed and not the history. What a manifest does not name does not exist.
+
+A generation is written from all its states, or onto the one before from the states of what came since (`add`): then
+only the parts that these touch are read, merged and written. Both make the same manifest.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +31,9 @@ from braid.declaration import Declaration, ViewSpec
 from braid.errors import AuditFailed, StoreUnavailable
 from braid.generations import Sums
 from braid.ledger import Current, Offsets
-from braid.views import Key, View
+from braid.views import Key, View, merge_views
 
-FORMAT = 1
+FORMAT = 2  # since the sum of a view is one over the sums of its parts
 ROWS = "rows.parquet"
 REPORT = "audit-"
 _ARROW = {"bigint": pa.int64(), "string": pa.string(), "double": pa.float64(), "decimal(38,0)": pa.decimal128(38, 0)}
@@ -121,12 +124,12 @@ class FileGenerations:
         """
         if current.gen == 0:
             return {}
-        held = self.manifest(current.gen).views.get(view.name, ViewFiles(generations.sums_of({}), (), {}))
+        held = self.manifest(current.gen).views.get(view.name, ViewFiles(generations.joined({}), (), {}))
         found: dict[tuple[int, Key], State] = {}
         for part in held.parts.values():
             self._check_file(current.gen, part)
             found.update(self._rows(view, part))
-        generations.check(current, view.name, found, f"files of {self.path / f'gen={current.gen}.json'}")
+        generations.check(current, view, found, f"files of {self.path / f'gen={current.gen}.json'}")
         return found
 
     def manifest(self, gen: int) -> Manifest:
@@ -226,8 +229,31 @@ class FileGenerations:
         previous = self._readable(new.previous)
         # equal integers of two declarations may mean other numbers: what a measure is of, or its scale, has changed
         before = previous.views if previous and previous.definition == new.definition else {}
+        return self._write(new, lambda stage, name: self._whole(stage, new.gen, specs[name], states[name], before.get(name)), states)  # fmt: skip
+
+    def add(self, new: Manifest, specs: Mapping[str, ViewSpec], states: Mapping[str, View]) -> Manifest:
+        """Write a generation that is the one before and some more states, as `write` would all of its states.
+
+        Parameters
+        ----------
+        new : Manifest without views; `new.previous` is of the same definition
+        specs, states : by view name: the states of what came since, which share no event with the one before
+
+        Raises
+        ------
+        StoreUnavailable
+            The generation before cannot be read.
+        AuditFailed
+            A file of it is not as it was written.
+        FileExistsError
+            The number is taken.
+        """
+        before = self.manifest(new.previous).views
+        return self._write(new, lambda stage, name: self._added(stage, new, specs[name], states[name], before[name]), states)  # fmt: skip
+
+    def _write(self, new: Manifest, view: Callable[[Path, str], ViewFiles], names: Iterable[str]) -> Manifest:
         stage = durable.stage(self.path, f"gen={new.gen}")
-        found = {name: self._write_view(stage, new.gen, specs[name], states[name], before.get(name)) for name in states}
+        found = {name: view(stage, name) for name in names}
         durable.sync_tree(stage)
         for name in found:
             if (stage / name).exists():
@@ -256,22 +282,31 @@ class FileGenerations:
                 if not any(folder.iterdir()):
                     folder.rmdir()
 
-    def _write_view(self, stage: Path, gen: int, spec: ViewSpec, view: View, before: ViewFiles | None) -> ViewFiles:
-        columns = tuple((c.name, c.type) for c in hiveql.columns(spec))
-        by_part: dict[str, dict[tuple[int, Key], State]] = {}
-        for place in sorted(view):
-            by_part.setdefault(hiveql.part_of(spec, place), {})[place] = view[place]
-        held = before.parts if before and before.columns == columns else {}
+    def _whole(self, stage: Path, gen: int, spec: ViewSpec, view: View, before: ViewFiles | None) -> ViewFiles:
+        held = before.parts if before and before.columns == columns_of(spec) else {}
         parts = {}
-        for name, rows in by_part.items():
+        for name, rows in hiveql.parts_of(spec, view).items():
             old, sums = held.get(name), generations.sums_of(rows)
             if old and old.sums == sums and durable.first_difference(self.root / old.path, {ROWS: old.file}) is None:
                 parts[name] = old
             else:
-                folder = stage / spec.name / f"part={name}"
-                path = (self.path / spec.name / f"gen={gen}" / folder.name).relative_to(self.root).as_posix()
-                parts[name] = Part(path, sums, _write_rows(folder, spec, rows))
-        return ViewFiles(generations.sums_of(view), columns, parts)
+                parts[name] = self._write_part(stage, gen, spec, name, rows, sums)
+        return _view_files(spec, parts)
+
+    def _added(self, stage: Path, new: Manifest, spec: ViewSpec, more: View, before: ViewFiles) -> ViewFiles:
+        parts = dict(before.parts)
+        for name, fresh in hiveql.parts_of(spec, more).items():
+            old, rows = parts.get(name), fresh
+            if old is not None:
+                self._check_file(new.previous, old)
+                rows = merge_views([self._rows(spec, old), fresh])
+            parts[name] = self._write_part(stage, new.gen, spec, name, rows, generations.sums_of(rows))
+        return _view_files(spec, parts)
+
+    def _write_part(self, stage: Path, gen: int, spec: ViewSpec, name: str, rows: View, sums: Sums) -> Part:
+        folder = stage / spec.name / f"part={name}"
+        path = (self.path / spec.name / f"gen={gen}" / folder.name).relative_to(self.root).as_posix()
+        return Part(path, sums, _write_rows(folder, spec, {place: rows[place] for place in sorted(rows)}))
 
     def _check_file(self, gen: int, part: Part) -> None:
         wrong = durable.first_difference(self.root / part.path, {ROWS: part.file})
@@ -328,6 +363,14 @@ def archived(paths: Iterable[Path], partition: int, offset: int) -> list[tuple[i
 def _location(path: Path) -> str:
     # a Hadoop path, not a URI: it would take %20 for three letters
     return f"file://{path}"
+
+
+def columns_of(spec: ViewSpec) -> tuple[tuple[str, str], ...]:
+    return tuple((c.name, c.type) for c in hiveql.columns(spec))
+
+
+def _view_files(spec: ViewSpec, parts: Mapping[str, Part]) -> ViewFiles:
+    return ViewFiles(generations.joined({name: part.sums for name, part in parts.items()}), columns_of(spec), parts)
 
 
 def _write_rows(folder: Path, spec: ViewSpec, rows: View) -> FileSum:

@@ -219,7 +219,7 @@ class HiveGenerations:
         text = hiveql.states(self._dataset, view, current.gen)
         rows = self._hive.rows(text, f"reading generation {current.gen} of {view.name}")
         found = dict(hiveql.place_of(view, row) for row in rows)
-        generations.check(current, view.name, found, f"Hive table {hiveql.of(self._dataset, view)}")
+        generations.check(current, view, found, f"Hive table {hiveql.of(self._dataset, view)}")
         return found
 
 

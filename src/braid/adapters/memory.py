@@ -19,7 +19,7 @@ from braid.aggregates import FP_MODULUS, State, finished_of
 from braid.alerts import Alert
 from braid.declaration import AlertRule, Declaration, ViewSpec
 from braid.errors import Gap, LedgerError, LostRace, SeenIdsRefused, StoreUnavailable
-from braid.generations import Audited, audit_text, check, sums_of
+from braid.generations import Audited, audit_text, check, sums_of_view
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
 from braid.ports import DeadLetterRow, SeenIds
 from braid.seen import Identity
@@ -488,7 +488,7 @@ class MemoryGenerations:
         if current.gen not in self._held:
             raise StoreUnavailable(f"generation {current.gen}: expected its views, got none; run the batch again")
         states = self._held[current.gen][view.name]
-        check(current, view.name, states, "memory")
+        check(current, view, states, "memory")
         return states
 
 
@@ -542,9 +542,10 @@ class MemoryCatalogue:
         self._shapes.pop(view.name, None)
 
 
-def audit_of(states: Mapping[str, View]) -> str:
+def audit_of(declaration: Declaration, states: Mapping[str, View]) -> str:
     """Return the text of `current.audit` for some views, nothing audited."""
-    return audit_text({name: sums_of(view) for name, view in states.items()}, Audited())
+    sums = {name: sums_of_view(declaration.view(name), view) for name, view in states.items()}
+    return audit_text(sums, Audited())
 
 
 class MemorySource:
