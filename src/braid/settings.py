@@ -26,9 +26,10 @@ from typing import Literal
 from braid.errors import SettingsError
 from braid.listeners import LOOPBACK, PortChoice, Ports
 
-__all__ = ["HEAPS", "JAR_SETS", "KNOWN", "LOOPBACK", "MARK", "Heaps", "PortChoice", "Ports", "Profile", "Settings"]
+__all__ = ["CORES", "HEAPS", "JAR_SETS", "KNOWN", "LOOPBACK", "MARK", "Heaps", "PortChoice", "Ports", "Profile", "Settings"]
 
 SMALL_BELOW_BYTES = 12 * 10**9
+CORES = 2  # that a Spark program uses
 KNOWN = (
     "BRAID_HOME",
     "BRAID_ROOT",
@@ -290,8 +291,8 @@ def _driver_conf(settings: Settings, app: str) -> dict[str, str]:
     log4j = f"-Dlog4j2.configurationFile={(settings.local / 'log4j2.properties').as_uri()}"
     memory = {"speed": settings.heaps.speed, "batch": settings.heaps.batch}.get(app, settings.heaps.batch)
     return {
-        # local[2,4]: plain local[2] never retries a task
-        "spark.master": "local[2,4]",
+        # with the 4: without, a task is never tried again
+        "spark.master": f"local[{CORES},4]",
         "spark.driver.memory": f"{memory}m",
         "spark.driver.extraClassPath": str(settings.jar_dir("spark") / "*"),
         "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC {log4j} {_classes(settings, app)}",

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from braid.ledger import Offsets, Range, spark_of
-from braid.settings import Settings
+from braid.settings import CORES, Settings
 
 RECORDS = "records"
 FAILURES = (Py4JError, PySparkException, ConnectionError)  # of Spark itself; the last when its JVM is gone
@@ -72,7 +72,8 @@ def streaming(
     reader = _common(spark.readStream.format("kafka"), settings, topics)
     reader = reader.option("startingOffsets", spark_of(starting)).option("maxOffsetsPerTrigger", max_offsets)
     frame: DataFrame = reader.load()
-    return frame.select(*_COLUMNS)
+    # every task writes the query out as Java again: no more of them than there are cores
+    return frame.select(*_COLUMNS).coalesce(CORES)
 
 
 def send(frame: DataFrame, settings: Settings, topic: str) -> None:
@@ -148,6 +149,9 @@ def _common(reader: Any, settings: Settings, topics: Sequence[str]) -> Any:
         "subscribe": ",".join(topics),
         "failOnDataLoss": "true",
         "kafka.isolation.level": "read_committed",
+        # a fetch ahead at the end of a partition keeps the connection this long, and Spark, which asks for the partition's bounds
+        # at every read, waits behind it: half a second a partition by default
+        "kafka.fetch.max.wait.ms": "1",
     }
     return reader.options(**options)
 
