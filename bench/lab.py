@@ -237,6 +237,15 @@ class Process:
                     found.append(line)
         return found
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run for the body of a `with`, and stand still before and after, with all that it started."""
+        os.killpg(self.popen.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            os.killpg(self.popen.pid, signal.SIGSTOP)
+
     def tell(self, words: str) -> None:
         """Send it a line."""
         assert self.popen.stdin is not None  # noqa: S101 - it is a pipe

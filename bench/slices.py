@@ -6,15 +6,17 @@ It counts when the load kept its schedule, the arm's answer equals the reference
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bench import events, noise, stats
 from bench.events import PROBE, Reference
-from bench.lab import Client, Failed, Lab, Watcher, covered, eventually, free_port, micro_batches, status, view
+from bench.lab import Client, Failed, Lab, Process, Watcher, covered, eventually, free_port, micro_batches, status, view
 from braid.settings import LOOPBACK
 
 ALL_TIME, WINDOWED = "landcover_aggregates", "realtime_ndvi_by_class"
@@ -32,6 +34,10 @@ class Arm(Protocol):
     topic: str
     exact: bool
     reference: Reference
+
+    def awake(self) -> AbstractContextManager[None]:
+        """Let it run meanwhile; one that runs always does nothing here."""
+        ...
 
     def probes(self) -> tuple[int, dict[str, int] | None]:
         """Return how many probes an answer counts now, and the offsets it covers where it says so."""
@@ -58,6 +64,10 @@ class Braid:
         self.client = Client(self.lab.settings.ports.api)
         self._path = view(self.dataset, ALL_TIME, f"class_name={PROBE}")
 
+    def awake(self) -> AbstractContextManager[None]:
+        """It runs always."""
+        return nullcontext()
+
     def probes(self) -> tuple[int, dict[str, int] | None]:
         """Return how many probes the answer counts, and its offsets."""
         found = self.client.get(self._path)
@@ -83,10 +93,15 @@ class Route:
     name: str
     exact: bool
     reference: Reference = field(default_factory=Reference)
+    process: Process | None = None  # stands still while others are measured
 
     def __post_init__(self) -> None:
         """Open the connection that is kept."""
         self.client = Client(self.port)
+
+    def awake(self) -> AbstractContextManager[None]:
+        """Let it run meanwhile."""
+        return self.process.awake() if self.process else nullcontext()
 
     def counted(self, class_name: str) -> int:
         """Return how many events of a class the table holds."""
@@ -131,7 +146,14 @@ def before(lab: Lab, topic: str, trigger: str = "2 seconds", table: str = "befor
     }
     with lab.process("bench.arms.spark", "before", json.dumps(spec)) as process, _route(lab, table) as port:
         process.hear()
-        yield Route(port, topic, "before", exact=False)
+        # what it has not caught up with must not run beside the others
+        arm = Route(port, topic, "before", exact=False, process=process)
+        with arm.awake():
+            pass
+        try:
+            yield arm
+        finally:
+            os.killpg(process.popen.pid, signal.SIGCONT)
 
 
 def _spec(lab: Lab, topic: str, table: str) -> dict[str, Any]:
@@ -197,7 +219,7 @@ def measured(
         "bootstrap": lab.settings.kafka_bootstrap, "topic": arm.topic, "seed": SEED, "first": first,
         "rate": rate, "seconds": seconds, "run": f"{arm.name}-{run}",
     }  # fmt: skip
-    with lab.process("bench.generator", json.dumps(spec)) as generator:
+    with lab.process("bench.generator", json.dumps(spec)) as generator, arm.awake():
         generator.hear(300.0)
         held = arm.probes()[0]
         quiet = noise.looked()

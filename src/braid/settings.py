@@ -26,7 +26,19 @@ from typing import Literal
 from braid.errors import SettingsError
 from braid.listeners import LOOPBACK, PortChoice, Ports
 
-__all__ = ["CORES", "HEAPS", "JAR_SETS", "KNOWN", "LOOPBACK", "MARK", "Heaps", "PortChoice", "Ports", "Profile", "Settings"]
+__all__ = [
+    "CORES",
+    "HEAPS",
+    "JAR_SETS",
+    "KNOWN",
+    "LOOPBACK",
+    "MARK",
+    "Heaps",
+    "PortChoice",
+    "Ports",
+    "Profile",
+    "Settings",
+]
 
 SMALL_BELOW_BYTES = 12 * 10**9
 CORES = 2  # that a Spark program uses
