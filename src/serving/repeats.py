@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,6 +18,7 @@ from flask import request
 
 from braid.instants import iso
 from serving import logs
+from serving.bounded import Bounded
 from serving.metrics import Requests
 from serving.rates import Buckets, Taken
 
@@ -95,9 +94,7 @@ class Repeats:
         self._now_us = now_us
         self._buckets = buckets
         self._requests = requests
-        self._held: OrderedDict[tuple[str | None, ...], _Held] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._held: Bounded[tuple[str | None, ...], _Held] = Bounded(MOST, MOST_BYTES, lambda held: len(held.body))
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
@@ -156,13 +153,6 @@ class Repeats:
             body = b"".join(answer)
         finally:
             getattr(answer, "close", lambda: None)()
-        self._hold(key, _Held(basis, route, status, [h for h in headers if h[0].lower() not in _MOMENT], body))
+        lasting = [header for header in headers if header[0].lower() not in _MOMENT]
+        self._held.put(key, _Held(basis, route, status, lasting, body))
         return [body]
-
-    def _hold(self, key: tuple[str | None, ...], held: _Held) -> None:
-        with self._lock:
-            old = self._held.pop(key, None)
-            self._bytes += len(held.body) - (len(old.body) if old else 0)
-            self._held[key] = held
-            while len(self._held) > MOST or (self._bytes > MOST_BYTES and len(self._held) > 1):
-                self._bytes -= len(self._held.popitem(last=False)[1].body)

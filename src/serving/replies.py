@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from braid.gaps import as_dicts
 from braid.instants import iso
 from serving import formats
 from serving.answers import Covered
+from serving.bounded import Bounded
 
 MOST_BODIES = 256
 MOST_BYTES = 32 * 2**20
@@ -34,30 +33,11 @@ class Body:
     following: str | None = None
 
 
-class Bodies:
+class Bodies(Bounded[str, Body]):
     """The newest bodies by ETag: viewers who poll ask the same question of the same snapshot."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[str, Body] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, etag: str) -> Body | None:
-        """Return a body, and keep it longer."""
-        with self._lock:
-            body = self._held.get(etag)
-            if body is not None:
-                self._held.move_to_end(etag)
-            return body
-
-    def put(self, etag: str, body: Body) -> None:
-        """Hold a body; the oldest make room."""
-        with self._lock:
-            old = self._held.pop(etag, None)
-            self._bytes += len(body.data) - (len(old.data) if old else 0)
-            self._held[etag] = body
-            while len(self._held) > MOST_BODIES or (self._bytes > MOST_BYTES and len(self._held) > 1):
-                self._bytes -= len(self._held.popitem(last=False)[1].data)
+        super().__init__(MOST_BODIES, MOST_BYTES, lambda body: len(body.data))
 
 
 def plain(value: Any) -> Response:

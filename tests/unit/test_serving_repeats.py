@@ -192,7 +192,7 @@ def test_what_is_held_is_bounded(both: Both) -> None:
     for n in range(MOST + 20):
         both.quick.get(f"{MINUTES}?limit={n + 1}", base_url=HERE)
     assert len(repeats._held) == MOST
-    assert repeats._bytes == sum(len(held.body) for held in repeats._held.values())
+    assert repeats._held.bytes == sum(len(held.body) for held in repeats._held._held.values())
 
 
 def test_lines_of_a_log_are_written_together_and_a_warning_at_once() -> None:
