@@ -377,9 +377,12 @@ def _kind(stat: str) -> str:
 
 
 def _token(name: str, of: Row) -> str:
-    """Return a field's text: of a number its digits as they stand in the record, for a JSON reader makes a double of them."""
+    """Return a field's text: of a number its digits as they stand in the record, for a JSON reader makes a double of them.
+
+    Of one with an exponent there is none, and without a value its record is dead.
+    """
     if of["type"] in {"decimal", "integer"}:
-        return f"nullif(regexp_extract(text, '\"{name}\"\\s*:\\s*(-?[0-9]+(\\.[0-9]+)?)', 1), '')"
+        return f"nullif(regexp_extract(text, '\"{name}\"\\s*:\\s*(-?[0-9]+(\\.[0-9]+)?)\\s*[,}}]', 1), '')"
     return f"json_extract_string(text, '$.{name}')"
 
 

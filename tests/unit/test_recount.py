@@ -148,7 +148,10 @@ def test_many_values_estimates_hours_that_come_twice_and_rounding_of_halves():
         score = f"{i % 911 - 3}.{i % 100:02d}5" if i % 5 else "-0.55"
         raw = f'{{"id": "n{i % 1999}", "room": "r{i % 3 // 2}", "at": "{at}", "score": {score}}}'
         log.append(("small", 0, i, APPEND_US, raw.encode()))
+    exponent = b'{"id": "e", "room": "r0", "at": "2025-10-26T01:00:00", "score": 1e-1}'
+    log.append(("small", 0, len(log), APPEND_US, exponent))
     recount = Recount(FORUM, log, spans_of(log))
+    assert recount.dead == 1
     for view in declaration.views:
         answer = answer_of(declaration, view.name, log)
         assert recount.differences(view.name, answer) == []
