@@ -141,6 +141,7 @@ def test_two_hundred_at_once_are_all_answered(api: Api) -> None:
 
 def test_every_request_is_a_line_of_json_in_the_log(api: Api) -> None:
     exchange(api, request("/healthz", "X-Request-ID: find-me-1"))
+    api.until("its line is written", lambda: "find-me-1" in api.log.read_text("utf-8"))  # together with others
     lines = [json.loads(line) for line in api.log.read_text("utf-8").splitlines()]
     (found,) = (line for line in lines if line.get("request_id") == "find-me-1")
     assert (found["logger"], found["status"], found["path"]) == ("braid.access", 200, "/healthz")
