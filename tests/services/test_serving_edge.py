@@ -220,6 +220,7 @@ def test_over_tls_and_beyond_loopback_a_key_is_asked_for(stack: Settings, tmp_pa
         assert status == 200 and headers["Strict-Transport-Security"] == "max-age=31536000"
         assert ask(STATUS)[0] == 401
         assert {ask(STATUS, token)[0] for _ in range(40)} == {200, 429}
+        api.until("their lines are written", lambda: api.log.read_text("utf-8").count(STATUS) >= 40)
         log = api.log.read_text("utf-8")
         arguments = [psutil.Process(api.process.pid).cmdline()]
         assert token not in log and token not in str(arguments)
