@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from braid.settings import Settings
 from serving import guard, launch, logs, metrics, problems, routes
 from serving.guard import Access
 from serving.problems import Problem
-from serving.repeats import REQUEST_ID, Repeats
+from serving.repeats import Repeats, request_id
 from serving.service import Service
 
 MOST_BODY_BYTES = 64 * 1024
@@ -99,8 +98,7 @@ def _file(folder: Path, name: str) -> Response:
 def _around(app: Flask) -> None:
     @app.before_request
     def name_and_bound() -> None:
-        sent = request.headers.get("X-Request-ID", "")
-        g.request_id = sent if REQUEST_ID.fullmatch(sent) else os.urandom(8).hex()
+        g.request_id = request_id(request.headers.get("X-Request-ID", ""))
         if (request.content_length or 0) > MOST_BODY_BYTES:
             raise Problem(413, "too-large", f"expected a body of at most {MOST_BODY_BYTES} bytes; none is needed here")
         if len(request.query_string) > MOST_QUERY_BYTES:

@@ -24,7 +24,7 @@ from serving.rates import Buckets, Taken
 
 MOST = 512
 MOST_BYTES = 32 * 2**20
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MARK = "braid.basis"
 # what of a request its answer depends on, beside the method; a request with any other condition or a body is Flask's
 _KEYED = (
@@ -68,6 +68,11 @@ class _Held:
 def note(basis: Basis) -> None:
     """Tell what the answer to the request at hand hangs on."""
     request.environ[_MARK] = (basis, request.url_rule.rule if request.url_rule else request.path)
+
+
+def request_id(sent: str) -> str:
+    """Return the id of a request: the one it was sent with, or one of its own."""
+    return sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(64):016x}"
 
 
 def rate_headers(buckets: Buckets, taken: Taken) -> Headers:
@@ -119,8 +124,7 @@ class Repeats:
         self, held: _Held, environ: Environ, start_response: Callable[..., Any], began_s: float, now_us: int,
         freshness_s: float, taken: Taken,
     ) -> Iterable[bytes]:  # fmt: skip
-        sent = environ.get("HTTP_X_REQUEST_ID", "")
-        name = sent if REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(64):016x}"
+        name = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
         moment = [
             ("X-Braid-Freshness-S", f"{freshness_s:.3f}"),
             ("X-Braid-Generated-At", iso(now_us)),
