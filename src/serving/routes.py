@@ -205,7 +205,7 @@ def _readiness(service: Service) -> dict[str, Any]:
         for name, contact in service.contacts().items()
     }
     loaded = {
-        name: {"answers": follower.snapshot is not None}
+        name: {"answers": follower.snapshot is not None, "loading": service.loading(follower)}
         | ({"gap": gap[0].reason} if (gap := service.gap(name)) else {})
         | ({"log": why} if (why := service.unlogged(name)) else {})
         | ({} if follower.snapshot else {"reason": service.reason(follower)[0]})

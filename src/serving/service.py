@@ -221,6 +221,11 @@ class Service:
 
         return look
 
+    def loading(self, follower: Follower) -> bool:
+        """Return whether a dataset will answer by itself soon: nothing stands in its way, it has not been read yet."""
+        silent = follower.refusal or follower.failure or follower.watch.contact.error
+        return follower.snapshot is None and not silent
+
     def reason(self, follower: Follower) -> tuple[str, str]:
         """Return why a dataset has no snapshot yet, and the command that mends it."""
         if follower.refusal is not None and follower.newest is None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from braid.adapters import heartbeat
 from braid.errors import NotReady
@@ -14,6 +17,7 @@ from stack.programs import Program
 
 _SPEED_ORDER, _API_ORDER, _BATCH_ORDER = 10, 20, 30  # the services come before them, at 0
 _ASK_S = 5.0
+_LOAD_S = 600.0  # the largest generation may take minutes to read
 _START_S = 60.0  # streams start together: each more makes all of them wait for the cores
 
 
@@ -76,6 +80,7 @@ def _api(settings: Settings, datasets: Sequence[str]) -> Program:
         ports={"api": settings.ports.api, "dashboard": settings.ports.dashboard},
         order=_API_ORDER,
         ready=partial(_answers, settings),
+        ready_timeout_s=_LOAD_S,
     )
 
 
@@ -95,10 +100,29 @@ def _says(settings: Settings, name: str, wanted: str) -> Callable[[], None]:
 
 
 def _answers(settings: Settings) -> None:
-    url = f"http://{LOOPBACK}:{settings.ports.api}/healthz"
+    """Ask the API what it can answer: once `up` is done, no request is told that its dataset is still being loaded.
+
+    What stands in a dataset's way for longer (a store that is silent, a generation that cannot be read) is the answers' to
+    tell, and `up` does not wait for it.
+    """
+    url = f"http://{LOOPBACK}:{settings.ports.api}/readyz"
     try:
         with urllib.request.urlopen(url, timeout=_ASK_S) as answer:
-            if answer.status != 200:
-                raise NotReady(f"api at {url}: answers {answer.status}")
-    except (OSError, urllib.error.URLError) as error:
+            found = json.load(answer)
+    except urllib.error.HTTPError as error:
+        found = _told(url, error)
+    except (OSError, ValueError) as error:
         raise NotReady(f"api at {url}: {error}") from error
+    loading = [name for name, dataset in found["datasets"].items() if dataset["loading"]]
+    if loading:
+        raise NotReady(f"api at {url}: still loading {', '.join(loading)}")
+
+
+def _told(url: str, error: urllib.error.HTTPError) -> dict[str, Any]:
+    """Return what the API says of its parts when one of them is silent (503). Raises NotReady."""
+    found: dict[str, Any] = {}
+    with error, suppress(OSError, ValueError):
+        found = json.load(error)
+    if "datasets" not in found:
+        raise NotReady(f"api at {url}: answers {error.code}") from error
+    return found
