@@ -113,6 +113,13 @@ GUARDS = (
         _REAL + "test_no_id_is_known_before_its_micro_batch_is_committed",
     ),
     Guard(
+        "readable rows of a micro-batch are waited for before the next one's ledger row",
+        "src/speed_layer/microbatch.py",
+        '    ports.projections.settle()\n    yield "projected"\n',
+        '    yield "projected"\n',
+        _REAL + "test_no_row_is_added_before_what_people_read_of_the_one_before_is_written",
+    ),
+    Guard(
         "the seen ids are held against the ledger",
         "src/speed_layer/start.py",
         "    if seen.scan() != wanted:\n",

@@ -30,9 +30,9 @@ STEPS = {
     "fragments": "fragments to Cassandra",
     "alerts": "alerts to Cassandra",
     "written": "dead letters to Cassandra",
+    "projected": "waiting for the readable tables of the micro-batch before",
     "committed": "ledger, one compare-and-set",
     "put": "ids put into LMDB",
-    "projected": "readable tables",
 }
 SPARK = ("latestOffset", "getBatch", "queryPlanning", "walCommit", "addBatch", "commitOffsets")
 _REQUESTS = 300

@@ -177,7 +177,10 @@ class DeadLetters(Protocol):
 
 
 class Projections(Protocol):
-    """Finished numbers for people: derived, upserted by seq, never read back by Braid."""
+    """Finished numbers for people: derived, upserted by seq, never read back by Braid.
+
+    Rows may be written after the call that takes them; `settle` waits until they are.
+    """
 
     def upsert(self, view: ViewSpec, seq: int, rows: View) -> None:
         """Write the finished rows as of `seq`; an older seq never overwrites a newer one."""
@@ -193,6 +196,10 @@ class Projections(Protocol):
 
     def truncate(self) -> None:
         """Empty every projection, before it is filled again."""
+        ...
+
+    def settle(self) -> None:
+        """Return when everything taken is written; raise StoreUnavailable when some of it could not be."""
         ...
 
 

@@ -6,7 +6,8 @@ after any of them (a crash) or goes on later (a driver that was thought dead), s
 The order is the protocol. Fragments, alerts and dead letters are written first and nobody sees them: they carry the
 (seq, attempt) of a ledger row that does not exist yet. One compare-and-set adds the row, and with it everything
 becomes visible at once. Only then are the ids put into the store of seen ids, so that no id of a micro-batch that
-never was can be taken for a copy. Projections come last and may be written again at any time.
+never was can be taken for a copy. Projections come last, may be written again at any time, and may be written while the
+next micro-batch is read: they are waited for before its row is added, so that only head's can be missing after a crash.
 
 Running a micro-batch twice changes nothing, and running two drivers at once lets one of them win and the other raise.
 """
@@ -109,13 +110,14 @@ def steps(driver: Driver, source: Source) -> Iterator[str]:
     yield "alerts"
     ports.dead_letters.write(work.row.seq, attempt, work.batch.dead_letters())
     yield "written"
+    ports.projections.settle()
+    yield "projected"
     ports.ledger.append(work.row)
     yield "committed"
     put_ids(driver, work)
     yield "put"
     changed = advance(driver, work)
     project(driver, changed, work.alerts)
-    yield "projected"
 
 
 def compute(driver: Driver, batch: fold.Batch, offered: ledger.Range) -> Work:
@@ -197,7 +199,7 @@ def states_of(spec: ViewSpec, fine: ViewSpec, states: View) -> View:
 
 
 def project(driver: Driver, changed: Mapping[str, View], alerts: list[Alert]) -> None:
-    """Write finished numbers for people, as of head; safe to repeat."""
+    """Hand over finished numbers for people, as of head; safe to repeat."""
     for spec in driver.declaration.views:
         driver.ports.projections.upsert(spec, driver.head.seq, changed[spec.name])
     for rule in driver.declaration.alerts:

@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from braid import change
 from braid.adapters import cassandra, environment, failpoints, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
+from braid.adapters.behind import BehindProjections
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.published import PublishedProjections
@@ -133,13 +134,14 @@ def _stream(
     """Stand up a driver at head and run the stream until `stop`, or until something is raised."""
     writer = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
     with (
-        ExitStack() as closing,
         kafka.KafkaLog(settings.kafka_bootstrap) as log,
         cassandra.connect(settings) as store,
+        ExitStack() as closing,  # ends before the stores that it writes to
     ):
         declaration = _in_force(log, store, declared, options.partitions, writer)
         stores = store.stores(declaration)
-        projections = _projections(settings, declared, declaration, log, stores.projections, closing)
+        projections = BehindProjections(_projections(settings, declared, declaration, log, stores.projections, closing))
+        closing.callback(projections.close)
         ports = Ports(
             log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, projections, SystemClock()
         )
@@ -152,7 +154,7 @@ def _stream(
             committed = _Committed(log, f"braid-{declaration.dataset}")
             stream.run(
                 spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed, measured=heart.measured,
-                trigger=options.trigger, max_offsets=options.max_offsets,
+                trigger=options.trigger, max_offsets=options.max_offsets, look=projections.look,
             )  # fmt: skip
         finally:
             driver.seen.close()

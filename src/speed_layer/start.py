@@ -83,6 +83,7 @@ def steps(ports: Ports, generations: Generations, store: SeenStore, history: His
     _merge(driver, generations, current, tail)
     yield "merged"
     _bring_projections_up(driver, tail)
+    ports.projections.settle()
     yield "projected"
     return driver
 
@@ -201,7 +202,7 @@ def _merge(driver: Driver, generations: Generations, current: Current, tail: dic
 
 
 def _bring_projections_up(driver: Driver, tail: dict[str, list[Fragment]]) -> None:
-    """Write again what head's micro-batch changed: every earlier one was projected before the next began.
+    """Write again what head's micro-batch changed: every earlier one was projected before the next was committed.
 
     When head's fragments are not in the tail (a generation covers them, or head is no micro-batch) all rows are. Behind
     gap rows the newest micro-batch's alerts are, too.

@@ -59,6 +59,7 @@ def run(
     max_offsets: int = MAX_OFFSETS,
     committed: Callable[[LedgerRow, float], None] = lambda _row, _seconds: None,
     measured: Callable[[int, Mapping[str, float]], None] = lambda _seq, _seconds: None,
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the stream until `stop` is set.
 
@@ -70,6 +71,7 @@ def run(
     beat : called with each stage of a micro-batch, and twice a second while none runs: the job's heartbeat
     committed : called with the new head and the seconds its micro-batch took
     measured : called with the seq of a committed micro-batch and the seconds of each of its stages
+    look : called twice a second while no micro-batch runs; raises what went wrong behind the newest
 
     Raises
     ------
@@ -116,6 +118,7 @@ def run(
     try:
         while not stop.is_set() and not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type] # seconds, fractions too
             if not running.is_set():  # a micro-batch that hangs must not be kept alive from here
+                look()
                 beat("streaming")
     except frames.FAILURES as error:
         if not stop.is_set():  # a JVM that got the same signal goes away while we stop

@@ -17,7 +17,7 @@ import numpy as np
 
 from batch_layer import rollback
 from braid import gaps, ledger, views
-from braid.adapters import memory
+from braid.adapters import behind, memory
 from braid.errors import BraidError, LostRace
 from braid.ledger import LedgerRow, Range
 from serving import tail
@@ -291,6 +291,7 @@ GUARDS = (
     Guard("an event is not in its own baseline", swapped((microbatch, "compute", _own_baseline))),
     Guard("baselines hold the tail", swapped((start, "_tail", _baseline_of_the_generation))),
     Guard("projections are brought up at start", swapped((start, "_bring_projections_up", lambda driver, tail: None)), CRASHES),
+    Guard("projections are waited for before the next row", swapped((behind.BehindProjections, "settle", lambda self: None)), CRASHES),
     Guard("expired fragments stop a start", swapped((views, "not_whole", lambda name, rows, fragments: [])), EXPIRY),
     Guard("a server merges whole rows only", swapped((tail, "_differs", _none_differs)), EXPIRY),
     Guard("a rollback needs every fragment after the older cut", swapped((rollback, "check_whole", lambda *of: None)), BACK),

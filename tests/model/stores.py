@@ -7,15 +7,18 @@ not), or freezes it: what it had not yet written it writes when it is thawed, lo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
 from random import Random
 from typing import Any
 
 from braid.adapters import memory
+from braid.adapters.behind import BehindProjections
 from braid.alerts import Alert
 from braid.declaration import AlertRule, ViewSpec
 from braid.errors import LostRace
 from braid.ledger import LedgerRow
-from braid.ports import DeadLetterRow, Log
+from braid.ports import DeadLetterRow, Log, Projections
 from braid.seen import Identity
 from braid.views import Fragment, Key, View
 from speed_layer.microbatch import Ports
@@ -128,6 +131,29 @@ class FusedProjections(Fused):
         self._fuse.write(lambda: remove(view, seq, places), pieces)
 
 
+class Lazy(Future[None]):
+    """A job that runs when somebody waits for it: as late as a thread may run it."""
+
+    def __init__(self, job: Callable[[], None]) -> None:
+        super().__init__()
+        self._job = job
+
+    def result(self, timeout: float | None = None) -> None:
+        if not self.done():
+            try:
+                self.set_result(self._job())
+            except BaseException as error:  # noqa: BLE001 - a crash, too, is what came of it
+                self.set_exception(error)
+        return super().result(timeout)
+
+
+class Lazily(Executor):
+    """Runs nothing before it is waited for."""
+
+    def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return Lazy(partial(job, *args, **kwargs))
+
+
 class FusedSeen(Fused):
     """A handle on the file of seen ids. Its put is one transaction: done or not done."""
 
@@ -221,7 +247,9 @@ class Stores:
     def ports(self, fuse: Fuse) -> Ports:
         """Return the stores as a driver behind a fuse sees them."""
         log: Log = self.log
+        fused: Projections = FusedProjections(self.projections, fuse)  # type: ignore[assignment] # the rest by __getattr__
+        projections = BehindProjections(fused, Lazily()) if fuse.rng.random() < 0.5 else fused
         return Ports(
             log, FusedLedger(self.ledger, fuse), FusedFragments(self.fragments, fuse), FusedAlerts(self.alerts, fuse),
-            FusedDeadLetters(self.dead_letters, fuse), FusedProjections(self.projections, fuse), self.clock,
+            FusedDeadLetters(self.dead_letters, fuse), projections, self.clock,
         )  # fmt: skip

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from braid.adapters.behind import BehindProjections
+from braid.adapters.memory import MemoryProjections
 from braid.errors import LostRace, RangeRefused
 from braid.ledger import Range
 from speed_layer import microbatch, start
 from speed_layer.microbatch import Driver
 from tests.model.events import DECLARATION, TOPIC
-from tests.model.stores import ModelHistory
+from tests.model.stores import Lazily, ModelHistory
 from tests.model.test_protocol import quiet_world, until
 from tests.model.world import World
 
@@ -105,6 +107,25 @@ def test_a_driver_whose_seen_ids_another_has_moved_on_ends() -> None:
     driver.seen.put(driver.head.seq + 1, [])  # a successor that caught up
     with pytest.raises(LostRace, match="another driver has taken over"):
         next(steps)
+
+
+def test_no_row_is_added_before_what_people_read_of_the_one_before_is_written() -> None:
+    world, driver = standing()
+    tables = world.stores.projections
+    driver.ports = replace(driver.ports, projections=BehindProjections(tables, Lazily()))
+    whole = rest(world, driver)
+    run(world, driver, Range(whole.start, {place: (whole.start[place] + end) // 2 for place, end in whole.end.items()}))
+    first = driver.head.seq
+    assert first not in seqs(tables)
+    steps = microbatch.steps(driver, world.source(rest(world, driver), rest(world, driver)))
+    assert "committed" in iter(steps)
+    assert world.stores.ledger.head().seq == first + 1
+    assert first in seqs(tables), "a crash now leaves rows behind that no start writes again"
+
+
+def seqs(tables: MemoryProjections) -> set[int]:
+    """Return the seqs as of which readable rows stand."""
+    return {seq for rows in tables.views.values() for seq, _ in rows.values()}
 
 
 def test_seen_ids_ahead_of_the_ledger_are_built_anew() -> None:

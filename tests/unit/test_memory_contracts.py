@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from braid.adapters import memory
+from braid.adapters.behind import BehindProjections
 from braid.declaration import Declaration
 from braid.errors import Gap
 from braid.ledger import Current, Range
@@ -57,6 +58,28 @@ class TestMemoryProjections(contracts.ProjectionsContract):
     def readable(self, projections: memory.MemoryProjections) -> Callable[[str], list[dict[str, Any]]]:
         def rows(name: str) -> list[dict[str, Any]]:
             return view_rows(projections, name) if name in names(DECLARATION) else alert_rows(projections, name)
+
+        return rows
+
+
+class TestBehindProjections(TestMemoryProjections):
+    @pytest.fixture
+    def tables(self) -> memory.MemoryProjections:
+        return memory.MemoryProjections()
+
+    @pytest.fixture
+    def projections(self, tables: memory.MemoryProjections) -> Iterator[BehindProjections]:  # type: ignore[override]
+        behind = BehindProjections(tables)
+        yield behind
+        behind.close()
+
+    @pytest.fixture
+    def readable(  # type: ignore[override]
+        self, projections: BehindProjections, tables: memory.MemoryProjections
+    ) -> Callable[[str], list[dict[str, Any]]]:
+        def rows(name: str) -> list[dict[str, Any]]:
+            projections.settle()
+            return view_rows(tables, name) if name in names(DECLARATION) else alert_rows(tables, name)
 
         return rows
 

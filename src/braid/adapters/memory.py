@@ -382,6 +382,9 @@ class MemoryProjections:
         self.alert_rows.clear()
         self._removed.clear()
 
+    def settle(self) -> None:
+        """Nothing is ever left to be written."""
+
 
 def view_row(view: ViewSpec, state: State) -> dict[str, int | float | None]:
     """Return the finished columns of one state: n, then every statistic in declared order."""

@@ -60,3 +60,7 @@ class PublishedProjections:
     def truncate(self) -> None:
         """Empty the tables; what was sent stays, and what is sent next has another version."""
         self._tables.truncate()
+
+    def settle(self) -> None:
+        """Wait for the tables; what is sent is acknowledged before the call returns."""
+        self._tables.settle()

@@ -14,7 +14,7 @@ import psutil
 
 from tests.services.faults.campaign import DATASET, SPEED, Campaign
 
-STEPS = ("wal", "computed", "folded", "fragments", "alerts", "written", "ledger", "committed", "put", "projected")
+STEPS = ("wal", "computed", "folded", "fragments", "alerts", "written", "projected", "ledger", "committed", "put")
 HARMS = ("commits", "offsets", "offsets:empty", "commits:empty", "all")
 FILES = ("narrower", "coarser")
 STARTS = ("start", "catchup", "rebuild", "seen", "merged")

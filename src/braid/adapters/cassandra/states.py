@@ -202,6 +202,9 @@ class CassandraProjections:
         for table in cql.projections(self._declaration):
             self._session.define(f"TRUNCATE {table.path}")
 
+    def settle(self) -> None:
+        """Nothing is ever left to be written."""
+
 
 def _finished(view: ViewSpec, seq: int, rows: View) -> Iterable[tuple[Any, ...]]:
     for (window_start_us, key), state in rows.items():
