@@ -42,7 +42,7 @@ from braid.errors import (
 from braid.ledger import LedgerRow
 from braid.ports import Ledger, Projections
 from braid.settings import Settings
-from speed_layer import start, stream
+from speed_layer import pace, start, stream
 from speed_layer.history import SparkHistory
 from speed_layer.microbatch import Driver, Ports
 
@@ -155,6 +155,7 @@ def _stream(
             stream.run(
                 spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed, measured=heart.measured,
                 trigger=options.trigger, max_offsets=options.max_offsets, look=projections.look,
+                rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), len(os.sched_getaffinity(0))),
             )  # fmt: skip
         finally:
             driver.seen.close()

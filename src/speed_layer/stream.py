@@ -60,6 +60,7 @@ def run(
     committed: Callable[[LedgerRow, float], None] = lambda _row, _seconds: None,
     measured: Callable[[int, Mapping[str, float]], None] = lambda _seq, _seconds: None,
     look: Callable[[], None] = lambda: None,
+    rest: Callable[[float], float] = lambda _worked: 0.0,
 ) -> None:
     """Run the stream until `stop` is set.
 
@@ -72,6 +73,7 @@ def run(
     committed : called with the new head and the seconds its micro-batch took
     measured : called with the seq of a committed micro-batch and the seconds of each of its stages
     look : called twice a second while no micro-batch runs; raises what went wrong behind the newest
+    rest : given the seconds of a committed micro-batch, returns those to wait before the next one
 
     Raises
     ------
@@ -108,6 +110,7 @@ def run(
         if driver.head.seq != before:
             measured(driver.head.seq, spent)
             committed(driver.head, time.monotonic() - began)
+            stop.wait(rest(time.monotonic() - began))
 
     topics = [t.name for t in driver.declaration.topics]
     records = frames.streaming(spark, settings, topics, driver.head.end, max_offsets)

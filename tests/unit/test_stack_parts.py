@@ -281,6 +281,20 @@ def test_a_job_that_beats_from_two_threads_stumbles_over_neither(tmp_path: Path)
     assert (heartbeat.stage(path) or "").startswith("stage ") and [*path.parent.iterdir()] == [path]
 
 
+def test_a_stream_counts_those_beside_it_that_committed_lately(tmp_path: Path):
+    here, there, idle, schedule = (Heartbeat(tmp_path / f) for f in ("speed-a", "speed-b", "speed-c", "batch-b"))
+    assert here.at_work() == 0
+    for heart in (here, there, schedule):
+        heart.measured(1, {"wal": 0.1})
+    for heart in (here, there, idle, schedule):
+        heart.beat("streaming")
+    assert (here.at_work(), idle.at_work()) == (1, 2)
+    assert here.at_work(within_s=-1) == 0
+    dead = tmp_path / "speed-b"
+    dead.write_text(json.dumps(json.loads(dead.read_text()) | {"pid": 2**22 + 1}))
+    assert here.at_work() == 0
+
+
 def test_without_a_supervisor_every_program_is_down(here: Settings):
     found = statuses(here, [Program("p", ("/bin/true",), ports={"x": 1})])
     assert [(one.name, one.state, one.ports, one.pid) for one in found] == [("p", "DOWN", {"x": 1}, 0)]

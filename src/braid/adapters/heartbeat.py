@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+AT_WORK_S = 3.0  # a stream that has records commits several times in it
 REFUSED = "refused: "  # begins the last words of a job that no restart mends
 
 
@@ -41,7 +42,15 @@ class Heartbeat:
     def measured(self, seq: int, seconds: Mapping[str, float]) -> None:
         """Let the next beats carry how long each stage of the newest committed micro-batch took, in seconds."""
         phases = {name: round(took, 6) for name, took in seconds.items()}
-        self._measured = {"micro_batch": {"seq": seq, "seconds": round(sum(seconds.values()), 6), "phases": phases}}
+        micro_batch = {"seq": seq, "seconds": round(sum(seconds.values()), 6), "phases": phases}
+        self._measured = {"micro_batch": micro_batch, "measured_us": time.time_ns() // 1000}
+
+    def at_work(self, within_s: float = AT_WORK_S) -> int:
+        """Return how many streams of this home have committed a micro-batch lately, this one not counted."""
+        kind = self._path.name.partition("-")[0]
+        others = (path for path in self._path.parent.glob(f"{kind}-*") if path != self._path and not path.suffix)
+        since_us = time.time_ns() // 1000 - within_s * 1_000_000
+        return sum(1 for path in others if (said(path) or {}).get("measured_us", 0) >= since_us)
 
 
 def said(path: Path) -> dict[str, Any] | None:
