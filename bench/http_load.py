@@ -1,6 +1,8 @@
 """An HTTP load over kept-alive connections, in a process of its own: closed loop for the peak, open loop for latencies.
 
-    python -m bench.http_load '{"port": 5000, "paths": ["/…"], "viewers": 50, "seconds": 5, "rate": null, "etag": null}'
+    echo '{"port": 5000, "paths": ["/…"], "viewers": 50, "seconds": 5, "rate": null, "etag": null}' | python -m bench.http_load
+
+What to ask comes as a line on stdin: thousands of paths are too long for a command.
 
 Without a rate every viewer asks again as soon as it is answered. With one, requests are due at fixed times, spread over the
 viewers, and a latency counts from when it was due: a server that stalls is not let off the requests it kept waiting.
@@ -21,7 +23,7 @@ _TAG = re.compile(rb"etag: ([^\r\n]+)", re.IGNORECASE)
 
 def main() -> None:
     """Ask, and say how many were answered, how, and how fast."""
-    sys.stdout.write(json.dumps(asyncio.run(_load(json.loads(sys.argv[1])))) + "\n")
+    sys.stdout.write(json.dumps(asyncio.run(_load(json.loads(sys.stdin.readline())))) + "\n")
 
 
 async def _load(spec: dict[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,8 @@ class _trickle:  # noqa: N801 - it is used as a block
 
 def load(lab: Lab, spec: dict[str, Any]) -> dict[str, Any]:
     """Run the HTTP load; return what it says. Raises Failed when it says nothing."""
-    with lab.process("bench.http_load", json.dumps(spec)) as process:
+    with lab.process("bench.http_load") as process:
+        process.tell(json.dumps(spec))
         one = process.hear(float(spec["seconds"]) * 4 + 60)
     if not one["answered"]:
         raise Failed(f"http load: no answer from port {spec['port']}: {Path(spec['paths'][0])}")

@@ -74,7 +74,8 @@ def _disturbing(lab: Lab, seconds: float) -> Iterator[None]:
             told.append(str(why))
 
     thread = threading.Thread(target=batch)
-    with lab.process("bench.http_load", json.dumps(spec)) as viewers:
+    with lab.process("bench.http_load") as viewers:
+        viewers.tell(json.dumps(spec))
         thread.start()
         yield
         thread.join(300)
