@@ -38,9 +38,10 @@ from braid.ledger import text_of
 from braid.receipts import Question, Receipt
 from braid.views import Key, View, best, coarsen, digest, lists
 from braid.windows import ALL_US, start_us
-from serving import catalog, columns
+from serving import catalog, columns, grid
 from serving.columns import Column
 from serving.explain import Explain, Shape
+from serving.grid import Grid, Place
 from serving.params import Query
 from serving.snapshot import Snapshot, What
 from serving.tail import Missing
@@ -48,8 +49,6 @@ from serving.tail import Missing
 T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
 Words: TypeAlias = Mapping[acknowledgements.Place, acknowledgements.Acknowledgement]
-Place: TypeAlias = tuple[int, Key]
-
 
 LOOK_EVERY = 4096  # rows between two looks at the clock
 
@@ -141,9 +140,8 @@ def of_view(
     """
     declaration, shaped = covered.snapshot.declaration, query.shaped(spec)
     batch, tail = _sides(covered.snapshot, spec, shaped, query, hurry)
-    places, ranks = _ordered(spec, shaped, batch, tail, newest_window, query.order, hurry)
-    found = len(places)
-    page, following = _page(places, query)
+    page, found, ranks = _ordered(spec, shaped, batch, tail, newest_window, query, hurry)
+    following = _following(found, query)
     chosen = {place: _state(batch, tail, place) for place in page}
     claim = _receipt(covered, spec, query, newest_window, chosen)
     receipt = receipts.encode(claim)
@@ -164,28 +162,36 @@ def of_view(
 def _ordered(
     spec: ViewSpec,
     shaped: ViewSpec,
-    batch: View,
-    tail: View,
+    batch: Grid,
+    tail: Grid,
     newest_window: bool,
-    order: str,
+    query: Query,
     hurry: Callable[[], None],
-) -> tuple[list[Place], Mapping[Place, int]]:
-    """Return the places of an answer in its order; of a view that declares `top` the greatest, and their ranks.
+) -> tuple[list[Place], int, Mapping[Place, int]]:
+    """Return the places of a page in its order, and how many rows there are; of a view that declares `top` their ranks.
 
     The newest window is each key's own, and that of a `top` list each list's.
     """
-    places = sorted({*batch, *tail})
+    newest_first, end = query.order == "desc", _end(query)
     if spec.top is None:
-        if newest_window:
-            places = sorted({key: (start, key) for start, key in places}.values(), key=lambda p: p[1])
-        return places[::-1] if order == "desc" else places, {}
+        if not newest_window:
+            return (*grid.page_of(batch, tail, query.offset, end, hurry, newest_first=newest_first), {})
+        newest: dict[Key, int] = {}
+        for start in grid.starts_of(batch, tail, newest_first=True):
+            hurry()
+            for key in grid.keys_of(batch, tail, start):
+                newest.setdefault(key, start)
+        places = [(newest[key], key) for key in sorted(newest, reverse=newest_first)]
+        return places[query.offset : end], len(places), {}
+    places, _ = grid.page_of(batch, tail, 0, None, hurry)
     if newest_window:
         list_of = lists(spec.top, shaped)
-        newest = {list_of(key): start for start, key in places}
-        places = [(start, key) for start, key in places if newest[list_of(key)] == start]
+        last = {list_of(key): start for start, key in places}
+        places = [(start, key) for start, key in places if last[list_of(key)] == start]
     ranks = dict(best(spec, shaped, {place: _state(batch, tail, place) for place in _unhurriedly(places, hurry)}))
     # newest first turns the windows round, not the ranks
-    return sorted(ranks, key=lambda place: -place[0]) if order == "desc" else list(ranks), ranks
+    places = sorted(ranks, key=lambda place: -place[0]) if newest_first else list(ranks)
+    return places[query.offset : end], len(places), ranks
 
 
 def _receipt(covered: Covered, spec: ViewSpec, query: Query, newest_window: bool, chosen: View) -> Receipt:
@@ -224,10 +230,15 @@ def _range(spec: ViewSpec, query: Query) -> dict[str, Any]:
     }
 
 
-def _page(found: list[T], query: Query) -> tuple[list[T], int | None]:
-    """Return the rows of one page, and where the next begins."""
-    end = len(found) if query.limit is None else query.offset + query.limit
-    return found[query.offset : end], end if end < len(found) else None
+def _end(query: Query) -> int | None:
+    """Return the row before which a page ends, None without a limit."""
+    return None if query.limit is None else query.offset + query.limit
+
+
+def _following(found: int, query: Query) -> int | None:
+    """Return where the next page begins, None when this is the last."""
+    end = _end(query)
+    return end if end is not None and end < found else None
 
 
 def _unhurriedly(found: Iterable[T], hurry: Callable[[], None]) -> Iterator[T]:
@@ -239,32 +250,30 @@ def _unhurriedly(found: Iterable[T], hurry: Callable[[], None]) -> Iterator[T]:
 
 def _sides(
     snapshot: Snapshot, spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], None]
-) -> tuple[View, View]:
+) -> tuple[Grid, Grid]:
     """Return (batch, tail), each with the places that are asked for, in the shape that is asked for."""
     batch, tail = snapshot.sides(spec.name, query.layer)
     return _side(spec, shaped, query, hurry, batch), _side(spec, shaped, query, hurry, tail)
 
 
-def _side(spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], None], side: View) -> View:
+def _side(spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], None], view: View) -> Grid:
     """Return the states of the places that are asked for, rolled up to the shape that is asked for.
 
     A row of a coarser window is answered whole or not at all, so its own start decides; merged into `all`, each window
     of the view decides for itself.
     """
-    timed = query.from_us is not None or query.to_us is not None
+    side = Grid.of(view)
     grid_us = shaped.window_us or spec.window_us
-    if timed:
-        # windows are few and places many: each window is judged once
-        asked = {start for start in {place[0] for place in side} if query.within(start_us(start, grid_us))}
-        hurry()
-        side = {place: state for place, state in side.items() if place[0] in asked}
+    hurry()
+    if query.from_us is not None or query.to_us is not None:
+        side = side.within(lambda start: query.within(start_us(start, grid_us)))
     if query.keys:
-        side = {place: state for place, state in _unhurriedly(side.items(), hurry) if query.matches(spec.by, place[1])}
+        side = side.only(side.matching(spec.by, dict(query.keys)), hurry)
     same = (shaped.by, shaped.window_us) == (spec.by, spec.window_us)
-    return side if same else coarsen(side, spec, shaped)
+    return side if same else Grid.of(coarsen(side, spec, shaped))
 
 
-def _state(batch: View, tail: View, place: Place) -> State:
+def _state(batch: Grid, tail: Grid, place: Place) -> State:
     old, new = batch.get(place), tail.get(place)
     if old is None or new is None:
         either = old or new
@@ -319,7 +328,7 @@ def of_alerts(covered: Covered, rules: Sequence[AlertRule], query: Query, words:
         and (query.acknowledged is None or is_acknowledged(alert, words or {}) is query.acknowledged)
     ]
     found.sort(key=lambda alert: -alert.event_us)
-    page, following = _page(found, query)
+    page, following = found[query.offset : _end(query)], _following(len(found), query)
     rows = [alert_row(snapshot.declaration, by_name[alert.rule], alert, words) for alert in page]
     meta = covered.meta(snapshot.declaration.hash) | {"alerts": [rule.name for rule in rules]}
     meta |= {"from_seq": snapshot.recent.from_seq, "rows": len(rows), "of_rows": len(found)}

@@ -10,7 +10,7 @@ from braid.declaration import Declaration
 from braid.errors import AuditFailed
 from braid.ledger import Current, LedgerRow, text_of
 from braid.ports import Generations, Ledger
-from braid.views import View
+from serving.grid import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Generation:
     """The views of one generation. Generation 0 is the empty one, cut at genesis."""
 
     current: Current
-    views: Mapping[str, View]
+    views: Mapping[str, Grid]
 
 
 def load(current: Current, declaration: Declaration, generations: Generations) -> Generation:
@@ -31,7 +31,7 @@ def load(current: Current, declaration: Declaration, generations: Generations) -
     StoreUnavailable
         HiveServer2 did not answer.
     """
-    return Generation(current, {view.name: generations.view(current, view) for view in declaration.views})
+    return Generation(current, {view.name: Grid.of(generations.view(current, view)) for view in declaration.views})
 
 
 def cut_row(ledger: Ledger, current: Current) -> LedgerRow:

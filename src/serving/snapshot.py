@@ -12,8 +12,8 @@ from typing import Any, Literal
 from braid.declaration import Declaration, Layer
 from braid.gaps import Accepted
 from braid.ledger import LedgerRow, text_of
-from braid.views import View
 from serving.generations import Generation
+from serving.grid import EMPTY, Grid
 from serving.recent import Recent
 from serving.tail import Missing, Tail
 
@@ -59,10 +59,10 @@ class Snapshot:
     head: LedgerRow
     troubles: tuple[Missing, ...] = field(default=())
 
-    def sides(self, view: str, layer: Layer) -> tuple[View, View]:
+    def sides(self, view: str, layer: Layer) -> tuple[Grid, Grid]:
         """Return (batch, tail) of a view as a layer shows them; the side it leaves out is empty."""
-        batch: View = {} if layer == "speed" else self.generation.views[view]
-        tail: View = {} if layer == "batch" else self.tail.views[view]
+        batch = EMPTY if layer == "speed" else self.generation.views[view]
+        tail = EMPTY if layer == "batch" else self.tail.views[view]
         return batch, tail
 
     def as_of(self, what: What) -> AsOf:

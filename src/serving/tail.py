@@ -18,6 +18,7 @@ from braid.gaps import Accepted
 from braid.ledger import LedgerRow
 from braid.ports import Fragments
 from braid.views import Fragment, Key, coarsen, put
+from serving.grid import EMPTY, Grid
 
 Places: TypeAlias = dict[tuple[int, Key], State]
 
@@ -67,7 +68,7 @@ class Tail:
 
     cut: LedgerRow
     row: LedgerRow
-    views: Mapping[str, Places]
+    views: Mapping[str, Grid]
     gaps: tuple[Missing, ...] = ()
     stop: Missing | None = None
     accepted: tuple[Accepted, ...] = ()
@@ -89,7 +90,12 @@ def begin(
     accepted : the gaps through the cut
     """
     return Tail(
-        cut, cut, {view.name: {} for view in declaration.views}, accepted=tuple(accepted), lost=lost, until=until
+        cut,
+        cut,
+        dict.fromkeys((view.name for view in declaration.views), EMPTY),
+        accepted=tuple(accepted),
+        lost=lost,
+        until=until,
     )
 
 
@@ -184,10 +190,10 @@ def _merged(
     declaration: Declaration,
     taken: Sequence[LedgerRow],
     read: Mapping[str, Mapping[int, Sequence[Fragment]]],
-) -> dict[str, Places]:
+) -> dict[str, Grid]:
     """Return the states with the fragments of some rows merged in, in copies of what changes."""
     fresh = {view: _places(taken, by_seq) for view, by_seq in read.items()}
-    return {view.name: _onto(tail.views[view.name], _of_view(declaration, view, fresh)) for view in declaration.views}
+    return {v.name: tail.views[v.name].onto(_of_view(declaration, v, fresh)) for v in declaration.views}
 
 
 def _places(taken: Sequence[LedgerRow], by_seq: Mapping[int, Sequence[Fragment]]) -> Places:
@@ -201,12 +207,3 @@ def _places(taken: Sequence[LedgerRow], by_seq: Mapping[int, Sequence[Fragment]]
 def _of_view(declaration: Declaration, view: ViewSpec, fresh: Mapping[str, Places]) -> Places:
     fine = declaration.finest(view)
     return fresh[view.name] if fine is view else coarsen(fresh[fine.name], fine, view)
-
-
-def _onto(held: Places, more: Places) -> Places:
-    if not more:
-        return held
-    result = dict(held)
-    for place, state in more.items():
-        put(result, place, state)
-    return result
