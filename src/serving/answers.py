@@ -266,7 +266,7 @@ def _side(spec: ViewSpec, shaped: ViewSpec, query: Query, hurry: Callable[[], No
     grid_us = shaped.window_us or spec.window_us
     hurry()
     if query.from_us is not None or query.to_us is not None:
-        side = side.within(lambda start: query.within(start_us(start, grid_us)))
+        side = side.between(query.from_us, query.to_us, lambda start: start_us(start, grid_us))
     if query.keys:
         side = side.only(side.matching(spec.by, dict(query.keys)), hurry)
     same = (shaped.by, shaped.window_us) == (spec.by, spec.window_us)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import TypeAlias
@@ -21,13 +22,24 @@ class Grid(Mapping[Place, State]):
     ----------
     windows : by start, none of them empty
     known : every key that some window may have; perhaps more
+    starts : of the windows, in order, when they are known already
     """
 
-    __slots__ = ("known", "windows")
+    __slots__ = ("_starts", "known", "windows")
 
-    def __init__(self, windows: Mapping[int, States], known: frozenset[Key]) -> None:
+    def __init__(
+        self, windows: Mapping[int, States], known: frozenset[Key], starts: Sequence[int] | None = None
+    ) -> None:
         self.windows = windows
         self.known = known
+        self._starts = starts
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """The starts of the windows, in order: sorted once, when they are asked for."""
+        if self._starts is None:
+            self._starts = sorted(self.windows)
+        return self._starts
 
     @classmethod
     def of(cls, view: View) -> Grid:
@@ -65,11 +77,21 @@ class Grid(Mapping[Place, State]):
             held = states.get(key)
             states[key] = state if held is None else merge_states(held, state)
         fresh = {key for _, key in more} - self.known
-        return Grid(windows, self.known | fresh if fresh else self.known)
+        same = self._starts if len(windows) == len(self.windows) else None
+        return Grid(windows, self.known | fresh if fresh else self.known, same)
 
-    def within(self, asked: Callable[[int], bool]) -> Grid:
-        """Return the windows whose start is asked for."""
-        return Grid({start: states for start, states in self.windows.items() if asked(start)}, self.known)
+    def between(self, first: int | None, end: int | None, coarse: Callable[[int], int] = int) -> Grid:
+        """Return the windows from `first` on and before `end`.
+
+        Parameters
+        ----------
+        first, end : None for no bound
+        coarse : of a window's start the instant that decides; it never goes back as starts go on
+        """
+        at = 0 if first is None else bisect_left(self.starts, first, key=coarse)
+        to = None if end is None else bisect_left(self.starts, end, key=coarse)
+        starts = self.starts[at:to]
+        return Grid({start: self.windows[start] for start in starts}, self.known, starts)
 
     def only(self, keys: Collection[Key], hurry: Callable[[], None]) -> Grid:
         """Return the places of some keys."""
@@ -118,7 +140,7 @@ def keys_of(batch: Grid, tail: Grid, start: int) -> Collection[Key]:
 
 def starts_of(batch: Grid, tail: Grid, *, newest_first: bool = False) -> list[int]:
     """Return the windows of both sides in order."""
-    return sorted({*batch.windows, *tail.windows}, reverse=newest_first)
+    return sorted({*batch.starts, *tail.starts}, reverse=newest_first)
 
 
 def page_of(

@@ -43,9 +43,29 @@ def test_merging_in_changes_neither_the_grid_before_nor_what_it_shares(views: li
         assert {key for _, key in grid} <= grid.known
 
 
-@given(VIEWS, st.sets(st.sampled_from([0, 60, 120, 180])))
-def test_windows_are_chosen_by_their_start(view: dict[Any, State], asked: set[int]) -> None:
-    assert Grid.of(view).within(asked.__contains__) == {p: s for p, s in view.items() if p[0] in asked}
+BOUNDS = st.none() | st.sampled_from([-1, 0, 60, 61, 120, 180, 181])
+
+
+@given(VIEWS, BOUNDS, BOUNDS, st.sampled_from([1, 120]))
+def test_windows_are_chosen_by_their_start(view: dict[Any, State], first: int | None, end: int | None, to: int) -> None:
+    def coarse(start: int) -> int:
+        return start // to * to
+
+    found = Grid.of(view).onto({}).between(first, end, coarse)
+    assert found == {
+        place: state
+        for place, state in view.items()
+        if (first is None or coarse(place[0]) >= first) and (end is None or coarse(place[0]) < end)
+    }
+    assert list(found.starts) == sorted(found.windows)
+
+
+@given(VIEWS, VIEWS)
+def test_starts_are_in_order_whenever_they_are_asked_for(view: dict[Any, State], more: dict[Any, State]) -> None:
+    asked = Grid.of(view)
+    assert list(asked.starts) == sorted({start for start, _ in view})
+    for grid in (asked.onto(more), Grid.of(view).onto(more)):
+        assert list(grid.starts) == sorted(grid.windows)
 
 
 ASKED = st.dictionaries(st.sampled_from(BY), st.sets(st.sampled_from("abcxyzq"), min_size=1, max_size=5), min_size=1)
