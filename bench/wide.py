@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.lab import Client, Failed, Lab, eventually, say, view
+from bench.lab import Client, Failed, Lab, eventually, say, status, view
 from braid.adapters.kafka import EventProducer
 
 VIEW = "by_key"
@@ -67,12 +67,17 @@ def fill(lab: Lab, name: str, keys: int, windows: range, run: str) -> None:
 
 
 def covered_n(lab: Lab, client: Client, name: str) -> int:
-    """Return how many events the answer that covers the topic's end holds; it must be every offset of the topic."""
+    """Return how many events the answer that covers the topic's end holds; it must be every offset of the topic.
+
+    It must come from the generation that is published, too: a server that still loads it will answer in other bytes.
+    """
     ends = {f"{name}-events:{p}": e for p, e in lab.ends(f"{name}-events").items()}
 
     def ask() -> object:
         found = client.get(view(name, VIEW, "window=all&group_by="))
-        return found if found["meta"]["complete"] and found["meta"]["as_of"]["offsets"] == ends else None
+        meta, published = found["meta"], status(client, name)["generation"]["generation"]
+        loaded = meta["as_of"]["generation"] == published
+        return found if meta["complete"] and meta["as_of"]["offsets"] == ends and loaded else None
 
     answer = eventually(f"{name} covers {ends}", ask, 240.0)
     n = sum(int(row["n"]) for row in answer["data"])
