@@ -354,16 +354,16 @@ def finish(m: Held, stat: Stat, scale: int) -> int | float | str | None:
     if isinstance(m, Distinct):
         return distinct(m)
     if isinstance(m, Latest):
-        return float(Fraction(m.value, 10**scale)) if isinstance(m.value, int) else m.value
+        return m.value / 10**scale if isinstance(m.value, int) else m.value
     if stat == "n":
         return m.n
     if stat == "stddev":
         return stddev(m, scale)
-    numerators = {"sum": m.sum, "mean": m.sum, "min": m.min, "max": m.max}
-    numerator = numerators[stat]
+    numerator = m.sum if stat == "mean" else getattr(m, stat)
     if m.n == 0 or numerator is None:
         return None
-    return float(Fraction(numerator, 10**scale * (m.n if stat == "mean" else 1)))
+    # of two integers, Python's quotient is the nearest double, as that of a Fraction is
+    return float(numerator / (10**scale * (m.n if stat == "mean" else 1)))
 
 
 def finished_of(spec: ViewSpec, state: State) -> dict[str, Any]:

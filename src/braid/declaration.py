@@ -196,16 +196,16 @@ class ViewSpec:
     publish: str | None = None  # the topic to which changed rows are sent
     top: Top | None = None
     map: Map | None = None  # decides no number
+    finished: tuple[tuple[str, Measure, Stat], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make `finished`, which is asked for at every row: each column as (name, measure, statistic), in declared order."""
+        object.__setattr__(self, "finished", tuple((self.column(m, s), m, s) for m in self.measures for s in m.stats))
 
     def column(self, measure: Measure, stat: str) -> str:
         """Return the name under which people read a finished statistic."""
         plain = f"{measure.name}_{stat}"
         return self.rename.get(plain, plain)
-
-    @property
-    def finished(self) -> tuple[tuple[str, Measure, Stat], ...]:
-        """Every finished column as (name, measure, statistic), in declared order."""
-        return tuple((self.column(m, s), m, s) for m in self.measures for s in m.stats)
 
 
 @dataclass(frozen=True, slots=True)

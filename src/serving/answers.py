@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
@@ -50,6 +50,7 @@ T = TypeVar("T")
 Row: TypeAlias = dict[str, Any]
 Words: TypeAlias = Mapping[acknowledgements.Place, acknowledgements.Acknowledgement]
 
+_iso = lru_cache(4096)(iso)  # windows come again in every answer
 LOOK_EVERY = 4096  # rows between two looks at the clock
 
 
@@ -286,7 +287,7 @@ def _row(spec: ViewSpec, place: Place, state: State, exact: bool, rank: int | No
     window_start_us, key = place
     row: Row = {}
     if spec.window_us:
-        row = {"window_start": iso(window_start_us), "window_end": iso(window_start_us + spec.window_us)}
+        row = {"window_start": _iso(window_start_us), "window_end": _iso(window_start_us + spec.window_us)}
     row |= zip(spec.by, key, strict=True)
     if rank is not None:
         row["rank"] = rank
