@@ -155,7 +155,7 @@ def _stream(
             stream.run(
                 spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed, measured=heart.measured,
                 trigger=options.trigger, max_offsets=options.max_offsets, look=projections.look,
-                rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), len(os.sched_getaffinity(0))),
+                rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), os.cpu_count() or 1),
             )  # fmt: skip
         finally:
             driver.seen.close()
