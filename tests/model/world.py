@@ -301,7 +301,8 @@ class World:
             self.stores.fragments.expire(self.expired)
             self.oracle.expired = self.expired
             self.told["fragments expire"] += 1
-        if rng.random() < profile.doom and not self.zombies and not (self.doomed or self.gap):
+        # a load that has read everything commits it, whatever the log loses then: its archive has the records
+        if rng.random() < profile.doom and not (self.zombies or self.load or self.doomed or self.gap):
             self.doom()
 
     def doom(self) -> None:
