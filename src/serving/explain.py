@@ -7,11 +7,12 @@ from typing import Any
 
 from braid.declaration import ViewSpec
 from braid.ports import Fragments, Ledger
-from braid.views import Fragment, Key, View, coarsen, put
+from braid.views import Fragment, View, coarsen, put
+from serving.grid import Place
 from serving.snapshot import Snapshot
 
 Shape = Callable[[View], View]
-Explain = Callable[[tuple[int, Key]], Mapping[str, Any]]
+Explain = Callable[[Place], Mapping[str, Any]]
 
 
 def of_rows(
@@ -41,7 +42,7 @@ def of_rows(
     batch = shape({} if layer == "speed" else snapshot.generation.views[spec.name])
     parts = {seq: shape(_view(some, fine, spec)) for seq, some in sorted(by_seq.items())}
 
-    def explain(place: tuple[int, Key]) -> Mapping[str, Any]:
+    def explain(place: Place) -> Mapping[str, Any]:
         old = batch.get(place)
         base = {"generation": snapshot.generation.current.gen, "cut_seq": cut.seq, "n": old.n} if old else None
         added = [{"seq": seq, "n": view[place].n} for seq, view in parts.items() if place in view]
@@ -51,7 +52,7 @@ def of_rows(
 
 
 def _view(some: list[Fragment], fine: ViewSpec, spec: ViewSpec) -> View:
-    found: dict[tuple[int, Key], Any] = {}
+    found: dict[Place, Any] = {}
     for fragment in some:
         put(found, (fragment.window_start_us, fragment.key), fragment.state)
     return found if fine.name == spec.name else coarsen(found, fine, spec)

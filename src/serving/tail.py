@@ -17,10 +17,10 @@ from braid.declaration import Declaration, ViewSpec
 from braid.gaps import Accepted
 from braid.ledger import LedgerRow
 from braid.ports import Fragments
-from braid.views import Fragment, Key, coarsen, put
-from serving.grid import EMPTY, Grid
+from braid.views import Fragment, coarsen, put
+from serving.grid import EMPTY, Grid, Place
 
-Places: TypeAlias = dict[tuple[int, Key], State]
+Places: TypeAlias = dict[Place, State]
 
 
 @dataclass(frozen=True, slots=True)

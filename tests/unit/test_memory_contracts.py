@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -56,10 +57,7 @@ class TestMemoryProjections(contracts.ProjectionsContract):
 
     @pytest.fixture
     def readable(self, projections: memory.MemoryProjections) -> Callable[[str], list[dict[str, Any]]]:
-        def rows(name: str) -> list[dict[str, Any]]:
-            return view_rows(projections, name) if name in names(DECLARATION) else alert_rows(projections, name)
-
-        return rows
+        return partial(table_rows, projections)
 
 
 class TestBehindProjections(TestMemoryProjections):
@@ -79,13 +77,17 @@ class TestBehindProjections(TestMemoryProjections):
     ) -> Callable[[str], list[dict[str, Any]]]:
         def rows(name: str) -> list[dict[str, Any]]:
             projections.settle()
-            return view_rows(tables, name) if name in names(DECLARATION) else alert_rows(tables, name)
+            return table_rows(tables, name)
 
         return rows
 
 
 def names(declaration: Declaration) -> set[str]:
     return {view.name for view in declaration.views}
+
+
+def table_rows(projections: memory.MemoryProjections, name: str) -> list[dict[str, Any]]:
+    return view_rows(projections, name) if name in names(DECLARATION) else alert_rows(projections, name)
 
 
 def view_rows(projections: memory.MemoryProjections, name: str) -> list[dict[str, Any]]:
