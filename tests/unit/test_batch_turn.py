@@ -1,20 +1,25 @@
 """Batches of one machine take turns."""
 
+import queue
 import threading
 from pathlib import Path
 
 import pytest
 
+from batch_layer import spark_batch
 from batch_layer.spark_batch import alone, turn
 
 
-def test_a_batch_waits_until_another_dataset_s_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_batch_waits_until_another_dataset_s_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, order, inside, leave = tmp_path / "turn", list[str](), threading.Event(), threading.Event()
+    # not by capsys: what one thread writes while another reads it out is lost between the reading and the emptying
+    said = queue.Queue[str]()
+    monkeypatch.setattr(spark_batch, "_say", said.put)
 
     def first() -> None:
         with alone(tmp_path / "a", "a"), turn(path, "a"):
             inside.set()
-            leave.wait(10)
+            leave.wait(30)
             order.append("a")
 
     def second() -> None:
@@ -25,8 +30,8 @@ def test_a_batch_waits_until_another_dataset_s_has_ended(tmp_path: Path, capsys:
     threads[0].start()
     assert inside.wait(10)
     threads[1].start()
-    while "waits for its turn" not in capsys.readouterr().err:
-        assert not order
+    assert "waits for its turn" in said.get(timeout=10)
+    assert not order
     leave.set()
     for thread in threads:
         thread.join(10)
