@@ -67,7 +67,7 @@ def main() -> int:
             lab.close()
     if interrupted and not results:
         return 130
-    facts = report.Facts(began, time.time() - began, given.quick, before, noise.looked())
+    facts = report.Facts(began, time.time() - began, given.quick, before, noise.looked(), lab.spins)
     written = report.write(given.out, facts, results)
     print(written.read_text("utf-8"))
     say(f"written: {written} and the files beside it")

@@ -73,7 +73,8 @@ class Lab:
 
     def __init__(self, where: Path, *, strict: bool = True) -> None:
         self.where = where
-        self.strict = strict  # whether a slice around which the machine moved is void
+        self.strict = strict  # whether a slice in which the machine was another is void
+        self.spins: list[float] = []  # seconds of a fixed spin in every slice so far
         self.root = checkout(where / "root")
         self.environ = environ(BRAID_HOME=str(where / "home"), BRAID_ROOT=str(self.root), BRAID_PORTS="free")
         self._settings: Settings | None = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench import charts, noise
 from bench.lab import CHECKOUT
 from bench.results import Result, Row
+from bench.stats import quantile
 
 _HEAD = "| what | Braid | anchor | ratio (min · median · max) | target | met |\n|---|---|---|---|---|---|"
 
@@ -24,6 +25,7 @@ class Facts:
     quick: bool
     noise_before: dict[str, float]
     noise_after: dict[str, float]
+    spins_s: Sequence[float] = ()
 
 
 def write(out: Path, facts: Facts, results: Sequence[Result]) -> Path:
@@ -56,7 +58,12 @@ def text(
     stem: str,
 ) -> str:
     """Return the table with what must be known to read it."""
-    spin = facts.noise_after["spin_s"] / facts.noise_before["spin_s"] - 1
+    ms = [spin_s * 1000 for spin_s in facts.spins_s]
+    spins = (
+        f"{quantile(ms, 0.5):.2f} ms of a core, {min(ms):.2f} to {max(ms):.2f} over {len(ms)} slices"
+        if ms
+        else "no slice"
+    )
     lines = [
         f"# Benchmark of {time.strftime('%Y-%m-%d %H:%M', time.gmtime(facts.began_s))} UTC"
         + (", tiny sizes: no measurement" if facts.quick else ""),
@@ -64,7 +71,7 @@ def text(
         f"Commit {commit or 'unknown'}; {machine['cores']} cores, {machine['processor']}, {machine['memory_gb']} GB, {machine['system']}; "
         f"{facts.seconds / 60:.0f} minutes. Everything shares these cores, the load too.",
         "",
-        f"A fixed spin took {facts.noise_before['spin_s'] * 1000:.1f} ms before and {spin:+.0%} after; a 4 KB write with fsync "
+        f"A fixed spin: {spins}; a 4 KB write with fsync "
         f"{facts.noise_before['sync_s'] * 1000:.1f} and {facts.noise_after['sync_s'] * 1000:.1f} ms; load {facts.noise_before['load']:.1f} and "
         f"{facts.noise_after['load']:.1f}; stolen {facts.noise_after['steal_s'] - facts.noise_before['steal_s']:.0f} s.",
         "",

@@ -24,6 +24,7 @@ POLL_S = 0.01
 SCREEN_S = 5.0  # how often the earlier dashboard asked
 SEED = 7
 SETTLE_S = 60.0
+WARM_S = 120.0  # at 5,000 events/s; Java compiles meanwhile
 NOISY = "the machine was not steady"
 
 
@@ -132,8 +133,7 @@ def relay(lab: Lab, topic: str, table: str = "relay") -> Iterator[Route]:
     """Run the relay and its route over a topic."""
     spec = _spec(lab, topic, table)
     with lab.process("bench.arms.relay", json.dumps(spec)) as process, _route(lab, table) as port:
-        process.hear()
-        yield Route(port, topic, "relay", exact=True)
+        yield from _in_turn(process, Route(port, topic, "relay", exact=True, process=process))
 
 
 @contextmanager
@@ -145,15 +145,18 @@ def before(lab: Lab, topic: str, trigger: str = "2 seconds", table: str = "befor
         "starting": "earliest",
     }
     with lab.process("bench.arms.spark", "before", json.dumps(spec)) as process, _route(lab, table) as port:
-        process.hear()
-        # what it has not caught up with must not run beside the others
-        arm = Route(port, topic, "before", exact=False, process=process)
-        with arm.awake():
-            pass
-        try:
-            yield arm
-        finally:
-            os.killpg(process.popen.pid, signal.SIGCONT)
+        yield from _in_turn(process, Route(port, topic, "before", exact=False, process=process))
+
+
+def _in_turn(process: Process, arm: Route) -> Iterator[Route]:
+    """Let an arm stand still but for its turns: its polling, and what it has not caught up with, would cost the others."""
+    process.hear()
+    with arm.awake():
+        pass
+    try:
+        yield arm
+    finally:
+        os.killpg(process.popen.pid, signal.SIGCONT)
 
 
 def _spec(lab: Lab, topic: str, table: str) -> dict[str, Any]:
@@ -198,14 +201,14 @@ class Slice:
     batches: list[dict[str, Any]]
     lags: list[tuple[float, float]] = field(default_factory=list)
     void: str = ""
-    noise: str = ""
+    spin_s: float = 0.0
 
     def plain(self) -> dict[str, Any]:
         """Return it for the file of raw samples."""
         shown = {k: v for k, v in self.load.items() if k not in {"probes_due_s", "probe_offsets", "reference"}}
         return {
             "arm": self.arm, "rate": self.rate, "ages_s": [round(a, 4) for a in self.ages_s], "load": shown,
-            "micro_batches": self.batches, "lags": self.lags, "void": self.void, "noise": self.noise,
+            "micro_batches": self.batches, "lags": self.lags, "void": self.void, "spin_s": self.spin_s,
         }  # fmt: skip
 
 
@@ -222,22 +225,29 @@ def measured(
     with lab.process("bench.generator", json.dumps(spec)) as generator, arm.awake():
         generator.hear(300.0)
         held = arm.probes()[0]
-        quiet = noise.looked()
-        with _batches(lab, arm) as batches, Watcher(arm.probes, POLL_S) as seen, _lags(lab, arm, lag) as lags:
+        with (
+            noise.Spins() as spins,
+            _batches(lab, arm) as batches,
+            Watcher(arm.probes, POLL_S) as seen,
+            _lags(lab, arm, lag) as lags,
+        ):
             generator.tell("go")
             told = generator.hear(seconds * 3 + 120)
             wanted = held + len(told["probes_due_s"])
             until = time.monotonic() + 30
             while time.monotonic() < until and not (seen.found and seen.found[-1][1][0] >= wanted):
                 time.sleep(0.05)
-    arm.reference.add(events.reference(told["reference"]))
+        arm.reference.add(events.reference(told["reference"]))
+        void = _void(arm, told, seen, held)
     found = Slice(
         arm.name, rate,
         stats.ages(told["probes_due_s"], [(at, n - held) for at, (n, _) in seen.found]),
         told, [b for _, b in batches.found], [(at, events_) for at, events_ in lags.found],
     )  # fmt: skip
-    found.noise = stats.moved({"spin_s": quiet["spin_s"]}, {"spin_s": noise.looked()["spin_s"]})
-    found.void = _void(arm, told, seen, held) or (f"{NOISY}: {found.noise}" if found.noise and lab.strict else "")
+    found.spin_s = spins.mean_s
+    lab.spins.append(found.spin_s)
+    unsteady = stats.moved(lab.spins, found.spin_s)
+    found.void = void or (f"{NOISY}: {unsteady}" if unsteady and lab.strict else "")
     return found
 
 

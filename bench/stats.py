@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NOISE = 0.10  # a pair in which the machine itself moved more than this says nothing about the arms
+NOISE = 0.10  # a slice in which the machine itself differed more than this says nothing about the arms
 LATE = 0.01  # of its length: a load that missed its schedule by more was not the load that is claimed
 
 
@@ -164,22 +164,21 @@ def ratio(product: Sequence[float], anchor: Sequence[float]) -> Ratio | None:
     return Ratio(min(found), quantile(found, 0.5), max(found), len(found)) if found else None
 
 
-def moved(before: Mapping[str, float], after: Mapping[str, float], most: float = NOISE) -> str:
-    """Return what of the machine changed more than it may around a slice, empty when nothing did.
+def moved(spins: Sequence[float], spin: float, most: float = NOISE) -> str:
+    """Return how the machine differed from what it mostly was, empty when it did not.
 
     Parameters
     ----------
-    before, after : seconds of the same fixed work, by name
+    spins : seconds of the same fixed work in every slice of the run so far
+    spin : in this one
 
     Examples
     --------
-    >>> moved({"spin": 1.0, "sync": 2.0}, {"spin": 1.05, "sync": 3.0})
-    'sync moved by 50 %'
+    >>> moved([1.0, 1.1, 1.5], 1.5), moved([1.0, 1.1, 1.2], 1.2)
+    ('a fixed spin took +36 % against its median', '')
     """
-    shifts = {name: after[name] / before[name] - 1 for name in before if name in after and before[name]}
-    return ", ".join(
-        f"{name} moved by {shift:.0%}".replace("%", " %") for name, shift in shifts.items() if abs(shift) > most
-    )
+    shift = spin / quantile(spins, 0.5) - 1 if spins else 0.0
+    return f"a fixed spin took {shift:+.0%} against its median".replace("%", " %") if abs(shift) > most else ""
 
 
 def differences(got: Mapping[Any, Any], expected: Mapping[Any, Any], most: int = 3) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from bench import stats
 from bench.lab import Failed, Lab, medians, say
 from bench.results import Result, Row, Size, Target
-from bench.slices import NOISY, SCREEN_S, Arm, Braid, Numbers, Slice, before, measured, relay
+from bench.slices import NOISY, SCREEN_S, WARM_S, Arm, Braid, Numbers, Slice, before, measured, relay
 
 NAME = "fresh"
 
@@ -32,7 +32,7 @@ def run(lab: Lab, size: Size) -> Result:
         say("freshness: warming up")
         for arm in arms:
             # a JVM goes on compiling for minutes, on the same cores: what a stream costs that runs for days shows only then
-            seconds = size.of(120 if arm is product else 15, 5)
+            seconds = size.of(WARM_S if arm is product else 15, 5)
             measured(lab, arm, rates[0] if arm is product else rates[0] / 2, seconds, "warm", numbers)
         for turn in range(size.whole(3, 1)):
             for rate in rates:

@@ -86,7 +86,7 @@ def _relay(lab: Lab, arm: Braid, outage: float) -> float:
     del outage
     began = time.monotonic()
     expected = {name: state[0] for name, state in arm.reference.by_class().items()}
-    with relay(lab, arm.topic, "relay_fallen") as other:
+    with relay(lab, arm.topic, "relay_fallen") as other, other.awake():
         eventually("the relay has counted everything", lambda: _all(other, expected), 180, 0.05)
         return time.monotonic() - began
 

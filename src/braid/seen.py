@@ -13,6 +13,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from braid.errors import LostRace
+
 ID_BYTES = 16
 _PAIR = struct.Struct(">qq")
 _FIRST = struct.Struct(">Q")
@@ -61,3 +63,10 @@ class Identity:
     def text(self) -> str:
         """Return the identity as one line, equal for equal identities."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def taken_over(seq: int, through: int) -> LostRace:
+    """Return the error of a driver whose ids of `seq` are not the next: the file is whole through another one."""
+    return LostRace(
+        f"seen ids: expected to be whole through seq {seq - 1}, got {through}; another driver has taken over, this one ends"
+    )

@@ -6,8 +6,9 @@ after any of them (a crash) or goes on later (a driver that was thought dead), s
 The order is the protocol. Fragments, alerts and dead letters are written first and nobody sees them: they carry the
 (seq, attempt) of a ledger row that does not exist yet. One compare-and-set adds the row, and with it everything
 becomes visible at once. Only then are the ids put into the store of seen ids, so that no id of a micro-batch that
-never was can be taken for a copy. Projections come last, may be written again at any time, and may be written while the
-next micro-batch is read: they are waited for before its row is added, so that only head's can be missing after a crash.
+never was can be taken for a copy. Projections come last and may be written again at any time. Both may be written while
+the next micro-batch is read: the ids are waited for before it looks for its own, and everything before its row is
+added, so that only head's can be missing after a crash.
 
 Running a micro-batch twice changes nothing, and running two drivers at once lets one of them win and the other raise.
 """
@@ -21,9 +22,10 @@ from braid import ledger, views
 from braid.aggregates import Moments, State
 from braid.alerts import Alert
 from braid.declaration import AlertRule, Declaration, ViewSpec
-from braid.errors import LostRace, RangeRefused
+from braid.errors import RangeRefused
 from braid.ledger import LedgerRow
 from braid.ports import Alerts, Clock, DeadLetters, Fragments, Ledger, Log, Projections, SeenIds, Source
+from braid.seen import taken_over
 from braid.views import Fragment, Key, View
 from speed_layer import fold
 
@@ -173,10 +175,7 @@ def _history(driver: Driver, rule: AlertRule) -> dict[Key, Moments]:
 def put_ids(driver: Driver, work: Work) -> None:
     """Add the committed ids to the seen ids. Never before the commit is known."""
     if not driver.seen.put(work.row.seq, work.ids):
-        raise LostRace(
-            f"{driver.declaration.dataset}: seen ids: expected to be whole through seq {work.row.seq - 1}, "
-            f"got {driver.seen.through_seq}; another driver has taken over, this one ends"
-        )
+        raise taken_over(work.row.seq, driver.seen.through_seq)
 
 
 def advance(driver: Driver, work: Work) -> dict[str, View]:

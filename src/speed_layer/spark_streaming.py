@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from braid import change
 from braid.adapters import cassandra, environment, failpoints, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
-from braid.adapters.behind import BehindProjections
+from braid.adapters.behind import Behind, BehindProjections, BehindSeenIds
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.published import PublishedProjections
@@ -140,21 +140,24 @@ def _stream(
     ):
         declaration = _in_force(log, store, declared, options.partitions, writer)
         stores = store.stores(declaration)
-        projections = BehindProjections(_projections(settings, declared, declaration, log, stores.projections, closing))
-        closing.callback(projections.close)
+        tables = _projections(settings, declared, declaration, log, stores.projections, closing)
+        behind = Behind()
+        closing.callback(behind.close)
         ports = Ports(
-            log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, projections, SystemClock()
-        )
+            log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, BehindProjections(tables, behind),
+            SystemClock(),
+        )  # fmt: skip
         home = settings.home / "speed" / declaration.dataset
         generations = files.FileGenerations(settings.warehouse_dir, declaration)
         history = SparkHistory(spark, settings, declaration, log)
         driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer), heart)
+        driver.seen = BehindSeenIds(driver.seen, behind)
         try:
             stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
             committed = _Committed(log, f"braid-{declaration.dataset}")
             stream.run(
                 spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed, measured=heart.measured,
-                trigger=options.trigger, max_offsets=options.max_offsets, look=projections.look,
+                trigger=options.trigger, max_offsets=options.max_offsets, look=behind.look,
                 rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), os.cpu_count() or 1),
             )  # fmt: skip
         finally:

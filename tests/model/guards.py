@@ -292,6 +292,7 @@ GUARDS = (
     Guard("baselines hold the tail", swapped((start, "_tail", _baseline_of_the_generation))),
     Guard("projections are brought up at start", swapped((start, "_bring_projections_up", lambda driver, tail: None)), CRASHES),
     Guard("projections are waited for before the next row", swapped((behind.BehindProjections, "settle", lambda self: None)), CRASHES),
+    Guard("ids are waited for before others are looked for", swapped((behind.BehindSeenIds, "_put", lambda self: self._seen)), CRASHES),
     Guard("expired fragments stop a start", swapped((views, "not_whole", lambda name, rows, fragments: [])), EXPIRY),
     Guard("a server merges whole rows only", swapped((tail, "_differs", _none_differs)), EXPIRY),
     Guard("a rollback needs every fragment after the older cut", swapped((rollback, "check_whole", lambda *of: None)), BACK),

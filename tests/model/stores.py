@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from braid.adapters import memory
-from braid.adapters.behind import BehindProjections
+from braid.adapters.behind import Behind, BehindProjections
 from braid.alerts import Alert
 from braid.declaration import AlertRule, ViewSpec
 from braid.errors import LostRace
@@ -244,11 +244,11 @@ class Stores:
         self.generations = memory.MemoryGenerations()
         self.master = Master()
 
-    def ports(self, fuse: Fuse) -> Ports:
-        """Return the stores as a driver behind a fuse sees them."""
+    def ports(self, fuse: Fuse, behind: Behind | None = None) -> Ports:
+        """Return the stores as a driver behind a fuse sees them, the readable ones a step behind if so."""
         log: Log = self.log
         fused: Projections = FusedProjections(self.projections, fuse)  # type: ignore[assignment] # the rest by __getattr__
-        projections = BehindProjections(fused, Lazily()) if fuse.rng.random() < 0.5 else fused
+        projections = BehindProjections(fused, behind) if behind else fused
         return Ports(
             log, FusedLedger(self.ledger, fuse), FusedFragments(self.fragments, fuse), FusedAlerts(self.alerts, fuse),
             FusedDeadLetters(self.dead_letters, fuse), projections, self.clock,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from braid.adapters.behind import BehindProjections
+from braid.adapters.behind import Behind, BehindProjections, BehindSeenIds
 from braid.adapters.memory import MemoryProjections
 from braid.errors import LostRace, RangeRefused
 from braid.ledger import Range
@@ -112,7 +112,7 @@ def test_a_driver_whose_seen_ids_another_has_moved_on_ends() -> None:
 def test_no_row_is_added_before_what_people_read_of_the_one_before_is_written() -> None:
     world, driver = standing()
     tables = world.stores.projections
-    driver.ports = replace(driver.ports, projections=BehindProjections(tables, Lazily()))
+    driver.ports = replace(driver.ports, projections=BehindProjections(tables, Behind(Lazily())))
     whole = rest(world, driver)
     run(world, driver, Range(whole.start, {place: (whole.start[place] + end) // 2 for place, end in whole.end.items()}))
     first = driver.head.seq
@@ -126,6 +126,29 @@ def test_no_row_is_added_before_what_people_read_of_the_one_before_is_written() 
 def seqs(tables: MemoryProjections) -> set[int]:
     """Return the seqs as of which readable rows stand."""
     return {seq for rows in tables.views.values() for seq, _ in rows.values()}
+
+
+def test_no_id_is_looked_for_before_those_of_the_micro_batch_before_are_put() -> None:
+    world, driver = standing()
+    held, driver.seen = driver.seen, BehindSeenIds(driver.seen, Behind(Lazily()))
+    whole = rest(world, driver)
+    run(world, driver, Range(whole.start, {place: (whole.start[place] + end) // 2 for place, end in whole.end.items()}))
+    assert held.through_seq == driver.head.seq - 1, "nobody has waited yet"
+    steps = microbatch.steps(driver, world.source(rest(world, driver), rest(world, driver)))
+    assert "folded" in iter(steps)
+    assert held.through_seq == driver.head.seq
+
+
+def test_a_driver_whose_ids_are_refused_behind_it_commits_no_more() -> None:
+    world, driver = standing()
+    held, driver.seen = driver.seen, BehindSeenIds(driver.seen, Behind(Lazily()))
+    whole = rest(world, driver)
+    run(world, driver, Range(whole.start, {place: (whole.start[place] + end) // 2 for place, end in whole.end.items()}))
+    head = world.stores.ledger.head()
+    held.put(head.seq, [])  # a successor that caught up
+    with pytest.raises(LostRace, match="another driver has taken over"):
+        run(world, driver, rest(world, driver))
+    assert world.stores.ledger.head() == head
 
 
 def test_seen_ids_ahead_of_the_ledger_are_built_anew() -> None:

@@ -1,4 +1,4 @@
-"""Readable rows are written behind the micro-batch, in order; what fails is told, and nothing after it is written."""
+"""Ids and readable rows are written behind the micro-batch, in order; what fails is told, and nothing after it is written."""
 
 from collections.abc import Iterator
 from threading import Event
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from braid.adapters.behind import BehindProjections
-from braid.adapters.memory import MemoryProjections
-from braid.errors import StoreUnavailable
+from braid.adapters.behind import Behind, BehindProjections, BehindSeenIds
+from braid.adapters.memory import MemoryProjections, MemorySeenStore
+from braid.errors import LostRace, StoreUnavailable
 from braid.views import View
-from tests.contracts import BY_MINUTE, ProjectionsContract
+from tests.contracts import BY_MINUTE, IDENTITY, ProjectionsContract, ident
 
 ONE = ProjectionsContract.ONE
 PATIENCE_S = 20
@@ -41,42 +41,73 @@ def tables() -> Slow:
 
 
 @pytest.fixture
-def behind(tables: Slow) -> Iterator[BehindProjections]:
-    made = BehindProjections(tables)
+def behind(tables: Slow) -> Iterator[Behind]:
+    made = Behind()
     yield made
     tables.let.set()
     made.close()
 
 
-def test_nobody_waits_for_a_row_before_it_is_asked_for(behind: BehindProjections, tables: Slow) -> None:
-    behind.upsert(BY_MINUTE, 1, ONE)
-    behind.upsert(BY_MINUTE, 2, ONE)
+@pytest.fixture
+def projections(behind: Behind, tables: Slow) -> BehindProjections:
+    return BehindProjections(tables, behind)
+
+
+def test_nobody_waits_for_a_row_before_it_is_asked_for(
+    behind: Behind, projections: BehindProjections, tables: Slow
+) -> None:
+    projections.upsert(BY_MINUTE, 1, ONE)
+    projections.upsert(BY_MINUTE, 2, ONE)
     assert tables.began.wait(PATIENCE_S) and tables.seqs == []
     behind.look()  # nothing has failed so far
     tables.let.set()
-    behind.settle()
+    projections.settle()
     assert tables.seqs == [1, 2]
 
 
 def test_what_fails_is_raised_by_every_later_question_and_nothing_is_written_after_it(
-    behind: BehindProjections, tables: Slow
+    behind: Behind, projections: BehindProjections, tables: Slow
 ) -> None:
     tables.down = True
-    behind.upsert(BY_MINUTE, 1, ONE)
-    behind.upsert(BY_MINUTE, 2, ONE)
+    projections.upsert(BY_MINUTE, 1, ONE)
+    projections.upsert(BY_MINUTE, 2, ONE)
     tables.let.set()
-    for ask in (behind.settle, behind.look, behind.settle):
+    for ask in (projections.settle, behind.look, projections.settle):
         with pytest.raises(StoreUnavailable, match="no answer"):
             ask()
     tables.down = False
-    behind.upsert(BY_MINUTE, 3, ONE)
+    projections.upsert(BY_MINUTE, 3, ONE)
     with pytest.raises(StoreUnavailable, match="no answer"):
         behind.settle()
     assert tables.seqs == []
 
 
-def test_closing_waits_for_what_was_handed_over(behind: BehindProjections, tables: Slow) -> None:
-    behind.upsert(BY_MINUTE, 1, ONE)
+def test_closing_waits_for_what_was_handed_over(behind: Behind, projections: BehindProjections, tables: Slow) -> None:
+    projections.upsert(BY_MINUTE, 1, ONE)
     tables.let.set()
     behind.close()
     assert tables.seqs == [1]
+
+
+def test_ids_wait_for_nothing_and_a_question_waits_for_them(
+    behind: Behind, projections: BehindProjections, tables: Slow
+) -> None:
+    held = MemorySeenStore().open(IDENTITY)
+    seen = BehindSeenIds(held, behind)
+    projections.upsert(BY_MINUTE, 1, ONE)  # which is not let
+    assert seen.put(1, [ident(1)])
+    assert held.through_seq == 0
+    tables.let.set()
+    assert seen.known([ident(1), ident(2)]) == {ident(1)}
+    assert tables.seqs == [1], "their order is part of what is told"
+
+
+def test_ids_that_are_not_the_next_are_refused_at_the_next_question_and_at_a_look(behind: Behind) -> None:
+    held = MemorySeenStore().open(IDENTITY)
+    seen = BehindSeenIds(held, behind)
+    assert seen.put(2, [ident(1)])
+    for ask in (lambda: seen.known([]), behind.settle, behind.look):
+        with pytest.raises(LostRace, match="expected to be whole through seq 1, got 0; another driver"):
+            ask()
+    seen.close()
+    assert held.known([ident(1)]) == set()

@@ -75,13 +75,21 @@ def test_ratios_are_taken_pair_by_pair() -> None:
 
 
 def test_a_machine_that_moved_is_named_and_a_steady_one_is_not() -> None:
-    assert stats.moved({"spin_s": 1.0}, {"spin_s": 1.2}) == "spin_s moved by 20 %"
-    assert stats.moved({"spin_s": 1.0}, {"spin_s": 1.05}) == ""
-    assert stats.moved({"spin_s": 1.0}, {"spin_s": 0.8}) != ""
+    spins = [1.0, 0.9, 1.3]
+    assert stats.moved(spins, 1.2) == "a fixed spin took +20 % against its median"
+    assert stats.moved(spins, 1.05) == ""
+    assert stats.moved(spins, 0.8) != ""
+    assert stats.moved([], 0.8) == ""
+
+
+def test_a_spin_is_timed_by_what_it_takes_of_a_core_and_at_least_once() -> None:
+    with noise.Spins() as spins:
+        pass
+    assert spins.mean_s > 0
 
 
 def test_what_of_the_machine_is_looked_at_is_there() -> None:
-    assert {"spin_s", "sync_s", "load", "steal_s"} == set(noise.looked())
+    assert {"sync_s", "load", "steal_s"} == set(noise.looked())
     assert noise.machine()["cores"] and noise.versions()["pyspark"]
 
 
@@ -214,7 +222,9 @@ def test_a_void_slice_leaves_its_reason_and_no_number() -> None:
 def test_more_than_half_of_the_slices_on_a_noisy_host_leave_no_number_at_all() -> None:
     good = slices.Slice("braid", 5_000, [0.1, 0.2], _told(), [])
     noisy = [
-        slices.Slice("relay", 5_000, [0.01], _told(), [], void=f"{slices.NOISY}: spin_s moved by 20 %")
+        slices.Slice(
+            "relay", 5_000, [0.01], _told(), [], void=f"{slices.NOISY}: a fixed spin took +20 % against its median"
+        )
         for _ in range(2)
     ]
     found = freshness.tabled(results.Result("freshness", "F", "s"), (5_000,), [good, *noisy], 0)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from braid.adapters import memory
-from braid.adapters.behind import BehindProjections
+from braid.adapters.behind import Behind, BehindProjections, BehindSeenIds
 from braid.declaration import Declaration
-from braid.errors import Gap
+from braid.errors import Gap, LostRace
 from braid.ledger import Current, Range
+from braid.ports import SeenIds
 from braid.views import View
 from tests import contracts
-from tests.contracts import BY_CITY, DECLARATION
+from tests.contracts import BY_CITY, DECLARATION, ident
 
 
 class TestMemoryLedger(contracts.LedgerContract):
@@ -67,8 +68,8 @@ class TestBehindProjections(TestMemoryProjections):
 
     @pytest.fixture
     def projections(self, tables: memory.MemoryProjections) -> Iterator[BehindProjections]:  # type: ignore[override]
-        behind = BehindProjections(tables)
-        yield behind
+        behind = Behind()
+        yield BehindProjections(tables, behind)
         behind.close()
 
     @pytest.fixture
@@ -114,6 +115,30 @@ class TestMemorySeenIds(contracts.SeenIdsContract):
     @pytest.fixture
     def reopened(self, seen: memory.MemorySeenIds) -> Callable[[], memory.MemorySeenIds]:
         return lambda: seen
+
+
+class TestBehindSeenIds(contracts.SeenIdsContract):
+    @pytest.fixture
+    def held(self) -> memory.MemorySeenIds:
+        return memory.MemorySeenIds()
+
+    @pytest.fixture
+    def seen(self, held: memory.MemorySeenIds) -> Iterator[BehindSeenIds]:
+        behind = Behind()
+        yield BehindSeenIds(held, behind)
+        behind.close()
+
+    def test_only_the_next_seq_may_be_put(self, seen: SeenIds) -> None:
+        assert seen.put(3, [ident(9)])  # which is told later
+        with pytest.raises(LostRace, match="expected to be whole through seq 2, got 0"):
+            seen.known([])
+
+    def test_what_was_put_is_there_after_opening_again(  # type: ignore[override]
+        self, seen: SeenIds, held: memory.MemorySeenIds
+    ) -> None:
+        assert seen.put(1, [ident(1)])
+        seen.close()
+        assert (held.through_seq, held.known([ident(1), ident(2)])) == (1, {ident(1)})
 
 
 class TestMemorySeenStore(contracts.SeenStoreContract):
