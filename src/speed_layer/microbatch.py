@@ -3,7 +3,7 @@
 `steps` is a generator that yields the name of each step when it is done. The stream runs through them; a test stops
 after any of them (a crash) or goes on later (a driver that was thought dead), so that what is tested is this code.
 
-The order is the protocol. Fragments, alerts and dead letters are written first and nobody sees them: they carry the
+The order is the protocol. Fragments, alerts and dead letters are written first, side by side, and nobody sees them: they carry the
 (seq, attempt) of a ledger row that does not exist yet. One compare-and-set adds the row, and with it everything
 becomes visible at once. Only then are the ids put into the store of seen ids, so that no id of a micro-batch that
 never was can be taken for a copy. Projections come last and may be written again at any time. Both may be written while
@@ -15,8 +15,10 @@ Running a micro-batch twice changes nothing, and running two drivers at once let
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 from braid import ledger, views
 from braid.aggregates import Moments, State
@@ -29,10 +31,26 @@ from braid.seen import taken_over
 from braid.views import Fragment, Key, View
 from speed_layer import fold
 
+T = TypeVar("T")
+
+
+class Aside(Protocol):
+    """Lets a job run beside the caller; what it returns waits for the outcome, which may be an error."""
+
+    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
+        """Begin the job."""
+        ...
+
+
+def at_once(job: Callable[[], T], /) -> Callable[[], T]:
+    """Do a job before anything else; of the port `Aside` the one without a thread."""
+    outcome = job()
+    return lambda: outcome
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The world of one dataset's speed layer."""
+    """The world of one dataset's speed layer; `aside` lets it wait for several stores at once."""
 
     log: Log
     ledger: Ledger
@@ -41,6 +59,7 @@ class Ports:
     dead_letters: DeadLetters
     projections: Projections
     clock: Clock
+    aside: Aside = at_once
 
 
 @dataclass(slots=True)
@@ -97,20 +116,26 @@ def steps(driver: Driver, source: Source) -> Iterator[str]:
     yield "wal"
     if ledger.decide(driver.head, offered) != "commit":
         return
-    ledger.check_log(driver.head, ports.log.earliest(topics), ports.log.topic_ids(topics), driver.declaration.dataset)
-    batch = fold.Batch(driver.declaration, source.rows(), offered)
+    standing = ports.aside(lambda: (ports.log.earliest(topics), ports.log.topic_ids(topics)))
+    try:
+        rows = source.rows()
+    finally:  # what is wrong with the log itself is told rather than what a reader made of it
+        ledger.check_log(driver.head, *standing(), driver.declaration.dataset)
+    batch = fold.Batch(driver.declaration, rows, offered)
     yield "computed"
     work = compute(driver, batch, offered)
     yield "folded"
     bucket, attempt = work.row.bucket, work.row.attempt
+    alerts = ports.aside(partial(ports.alerts.write, bucket, attempt, work.alerts))
+    letters = ports.aside(partial(ports.dead_letters.write, work.row.seq, attempt, work.batch.dead_letters()))
     for spec in driver.declaration.fragment_views:
         states = work.fragments[spec.name]
-        rows = [Fragment(work.row.seq, start, key, state) for (start, key), state in states.items()]
-        ports.fragments.write(spec, bucket, attempt, rows)
+        fragments = [Fragment(work.row.seq, start, key, state) for (start, key), state in states.items()]
+        ports.fragments.write(spec, bucket, attempt, fragments)
         yield "fragments"
-    ports.alerts.write(bucket, attempt, work.alerts)
+    alerts()
     yield "alerts"
-    ports.dead_letters.write(work.row.seq, attempt, work.batch.dead_letters())
+    letters()
     yield "written"
     ports.projections.settle()
     yield "projected"

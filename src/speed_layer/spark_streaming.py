@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from braid import change
 from braid.adapters import cassandra, environment, failpoints, files, kafka, lmdb, lock
 from braid.adapters import spark as frames
-from braid.adapters.behind import Behind, BehindProjections, BehindSeenIds
+from braid.adapters.behind import Aside, Behind, BehindProjections, BehindSeenIds
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.published import PublishedProjections
@@ -141,11 +141,12 @@ def _stream(
         declaration = _in_force(log, store, declared, options.partitions, writer)
         stores = store.stores(declaration)
         tables = _projections(settings, declared, declaration, log, stores.projections, closing)
-        behind = Behind()
+        behind, aside = Behind(), Aside()
         closing.callback(behind.close)
+        closing.callback(aside.close)
         ports = Ports(
             log, stores.ledger, stores.fragments, stores.alerts, stores.dead_letters, BehindProjections(tables, behind),
-            SystemClock(),
+            SystemClock(), aside,
         )  # fmt: skip
         home = settings.home / "speed" / declaration.dataset
         generations = files.FileGenerations(settings.warehouse_dir, declaration)
@@ -154,9 +155,9 @@ def _stream(
         driver.seen = BehindSeenIds(driver.seen, behind)
         try:
             stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
-            committed = _Committed(log, f"braid-{declaration.dataset}")
+            committed = _Committed(log, f"braid-{declaration.dataset}", aside)
             stream.run(
-                spark, settings, driver, home, stop=stop, beat=heart.beat, committed=committed, measured=heart.measured,
+                spark, settings, driver, home, stop=stop, beat=heart.passing, committed=committed, measured=heart.measured,
                 trigger=options.trigger, max_offsets=options.max_offsets, look=behind.look,
                 rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), os.cpu_count() or 1),
             )  # fmt: skip
@@ -233,9 +234,10 @@ def _started(steps: start.Steps, heart: Heartbeat) -> Driver:
 class _Committed:
     """After a commit: one line for people, and the ledger's end as a consumer group's offsets for standard tools."""
 
-    def __init__(self, log: kafka.KafkaLog, group: str) -> None:
+    def __init__(self, log: kafka.KafkaLog, group: str, aside: Aside) -> None:
         self._log = log
         self._group = group
+        self._aside = aside
         self._published = 0.0
 
     def __call__(self, head: LedgerRow, seconds: float) -> None:
@@ -243,6 +245,9 @@ class _Committed:
         if time.monotonic() - self._published < _GROUP_EVERY_S:
             return
         self._published = time.monotonic()
+        self._aside(lambda: self._publish(head))
+
+    def _publish(self, head: LedgerRow) -> None:
         try:
             self._log.publish_group(self._group, head.end)
         except StoreUnavailable as error:

@@ -21,7 +21,7 @@ from braid.ledger import LedgerRow
 from braid.ports import DeadLetterRow, Log, Projections
 from braid.seen import Identity
 from braid.views import Fragment, Key, View
-from speed_layer.microbatch import Ports
+from speed_layer.microbatch import Aside, Ports, at_once
 from tests.model.events import TOPIC, Event
 
 Write = Callable[[], object]
@@ -131,14 +131,14 @@ class FusedProjections(Fused):
         self._fuse.write(lambda: remove(view, seq, places), pieces)
 
 
-class Lazy(Future[None]):
+class Lazy(Future[Any]):
     """A job that runs when somebody waits for it: as late as a thread may run it."""
 
-    def __init__(self, job: Callable[[], None]) -> None:
+    def __init__(self, job: Callable[[], Any]) -> None:
         super().__init__()
         self._job = job
 
-    def result(self, timeout: float | None = None) -> None:
+    def result(self, timeout: float | None = None) -> Any:
         if not self.done():
             try:
                 self.set_result(self._job())
@@ -249,7 +249,8 @@ class Stores:
         log: Log = self.log
         fused: Projections = FusedProjections(self.projections, fuse)  # type: ignore[assignment] # the rest by __getattr__
         projections = BehindProjections(fused, behind) if behind else fused
+        aside: Aside = (lambda job: Lazy(job).result) if fuse.rng.random() < 0.5 else at_once
         return Ports(
             log, FusedLedger(self.ledger, fuse), FusedFragments(self.fragments, fuse), FusedAlerts(self.alerts, fuse),
-            FusedDeadLetters(self.dead_letters, fuse), projections, self.clock,
+            FusedDeadLetters(self.dead_letters, fuse), projections, self.clock, aside,
         )  # fmt: skip

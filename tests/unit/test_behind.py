@@ -1,12 +1,12 @@
 """Ids and readable rows are written behind the micro-batch, in order; what fails is told, and nothing after it is written."""
 
 from collections.abc import Iterator
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
 
-from braid.adapters.behind import Behind, BehindProjections, BehindSeenIds
+from braid.adapters.behind import Aside, Behind, BehindProjections, BehindSeenIds
 from braid.adapters.memory import MemoryProjections, MemorySeenStore
 from braid.errors import LostRace, StoreUnavailable
 from braid.views import View
@@ -111,3 +111,13 @@ def test_ids_that_are_not_the_next_are_refused_at_the_next_question_and_at_a_loo
             ask()
     seen.close()
     assert held.known([ident(1)]) == set()
+
+
+def test_jobs_aside_run_at_the_same_time_and_give_their_own_outcome() -> None:
+    aside, met = Aside(2), Barrier(2)
+    first, second = aside(lambda: met.wait(PATIENCE_S)), aside(lambda: met.wait(PATIENCE_S))
+    assert {first(), second()} == {0, 1}
+    failed = aside(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        failed()
+    aside.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -279,6 +280,24 @@ def test_a_job_that_beats_from_two_threads_stumbles_over_neither(tmp_path: Path)
         beats = [pool.submit(heart.beat, f"stage {n}") for n in range(400)]
     assert [beat.exception() for beat in beats] == [None] * 400
     assert (heartbeat.stage(path) or "").startswith("stage ") and [*path.parent.iterdir()] == [path]
+
+
+def test_a_passing_stage_is_written_soon_with_its_own_time_and_never_over_a_later_one(tmp_path: Path):
+    path = tmp_path / "heartbeat" / "speed"
+    heart = Heartbeat(path)
+    began_us = time.time_ns() // 1000
+    heart.passing("wal")
+    heart.passing("computed")
+    until = time.monotonic() + 20
+    while heartbeat.stage(path) != "computed":
+        assert time.monotonic() < until
+    said = heartbeat.said(path)
+    assert said is not None and began_us <= said["at_us"] <= time.time_ns() // 1000
+    for n in range(50):
+        heart.passing("put")
+        heart.beat(f"refused: {n}")
+        assert heartbeat.stage(path) == f"refused: {n}"
+    assert not heart._passing, "nothing is left to be written over the last words"
 
 
 def test_a_stream_counts_those_beside_it_that_committed_lately(tmp_path: Path):

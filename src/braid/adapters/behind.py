@@ -1,4 +1,7 @@
-"""What follows a commit, a step behind: ids and readable rows are written in another thread, while the next micro-batch is read."""
+"""Other threads for a micro-batch: what may run aside while it waits, and what follows its commit, a step behind.
+
+Behind it, ids and readable rows are written while the next micro-batch is read.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from braid.alerts import Alert
 from braid.declaration import AlertRule, ViewSpec
@@ -13,6 +17,8 @@ from braid.errors import BraidError
 from braid.ports import Projections, SeenIds
 from braid.seen import taken_over
 from braid.views import Key, View
+
+T = TypeVar("T")
 
 
 class Behind:
@@ -57,6 +63,21 @@ class Behind:
         for job in self._begun:
             if job.done():
                 job.result()
+
+    def close(self) -> None:
+        """Wait for what is being done, and take over nothing more."""
+        self._executor.shutdown(wait=True)
+
+
+class Aside:
+    """Lets jobs run beside the caller, each in a thread of a few; the port of `speed_layer.microbatch`."""
+
+    def __init__(self, threads: int = 3) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="aside")
+
+    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
+        """Begin a job; what is returned waits for it and gives its outcome, or raises its error."""
+        return self._executor.submit(job).result
 
     def close(self) -> None:
         """Wait for what is being done, and take over nothing more."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+_AT_MOST_EVERY_S = 0.05  # a passing stage is written; a rename takes 2 ms, and a micro-batch has ten stages
 AT_WORK_S = 3.0  # a stream that has records commits several times in it
 REFUSED = "refused: "  # begins the last words of a job that no restart mends
 
@@ -28,29 +29,58 @@ class Heartbeat:
         self._path = path
         self._measured: dict[str, Any] = {}
         self._turn = threading.Lock()  # a stream's micro-batches beat from another thread than its main one
+        self._passing: tuple[str, int] | None = None  # not written yet
+        self._wake = threading.Event()
+        self._writer: threading.Thread | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def beat(self, stage: str) -> None:
-        """Say what the job does now."""
+        """Say what the job does now; it is written when this returns."""
+        with self._turn:
+            self._passing = None
+            self._write(stage, _now_us())
+
+    def passing(self, stage: str) -> None:
+        """Say what the job does now without waiting for the disk: another thread writes it soon, or a later one in its place."""
+        with self._turn:
+            self._passing = (stage, _now_us())
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_passing, name="heartbeat", daemon=True)
+                self._writer.start()
+        self._wake.set()
+
+    def _write_passing(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            with self._turn:
+                if self._passing is not None:
+                    self._write(*self._passing)
+                    self._passing = None
+            time.sleep(_AT_MOST_EVERY_S)
+
+    def _write(self, stage: str, at_us: int) -> None:
         pid = os.getpid()
         aside = self._path.with_suffix(f".{pid}")  # a zombie of the same name has its own
-        with self._turn:
-            said = {"pid": pid, "stage": stage, "at_us": time.time_ns() // 1000} | self._measured
-            aside.write_text(json.dumps(said), "utf-8")
-            aside.replace(self._path)
+        aside.write_text(json.dumps({"pid": pid, "stage": stage, "at_us": at_us} | self._measured), "utf-8")
+        aside.replace(self._path)
 
     def measured(self, seq: int, seconds: Mapping[str, float]) -> None:
         """Let the next beats carry how long each stage of the newest committed micro-batch took, in seconds."""
         phases = {name: round(took, 6) for name, took in seconds.items()}
         micro_batch = {"seq": seq, "seconds": round(sum(seconds.values()), 6), "phases": phases}
-        self._measured = {"micro_batch": micro_batch, "measured_us": time.time_ns() // 1000}
+        self._measured = {"micro_batch": micro_batch, "measured_us": _now_us()}
 
     def at_work(self, within_s: float = AT_WORK_S) -> int:
         """Return how many streams of this home have committed a micro-batch lately, this one not counted."""
         kind = self._path.name.partition("-")[0]
         others = (path for path in self._path.parent.glob(f"{kind}-*") if path != self._path and not path.suffix)
-        since_us = time.time_ns() // 1000 - within_s * 1_000_000
+        since_us = _now_us() - within_s * 1_000_000
         return sum(1 for path in others if (said(path) or {}).get("measured_us", 0) >= since_us)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def said(path: Path) -> dict[str, Any] | None:
