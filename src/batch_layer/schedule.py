@@ -25,7 +25,7 @@ from braid.adapters.heartbeat import Heartbeat
 LAST, NEXT = "last.json", "schedule.json"
 RETRY_US = 60_000_000  # after a run that failed, if the schedule is not more frequent by itself
 _LOOK_EVERY_S = 5.0  # a run by hand moves the next one, and so does a clock that was set
-_NICER = 5
+_NICER = 10  # than the stream, which is nicer than the API and the stores
 
 
 def next_us(last: dict[str, Any] | None, every_us: int, now_us: int) -> int:

@@ -47,6 +47,7 @@ from speed_layer.history import SparkHistory
 from speed_layer.microbatch import Driver, Ports
 
 _GROUP_EVERY_S = 1.0
+_NICER = 5  # than the API and the stores: a viewer waits for an answer, and the stream itself for a store
 _RETRY_S = 2.0  # between two looks at a store that does not answer
 
 
@@ -104,6 +105,7 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
     stop = Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
+    os.nice(_NICER)  # before there is a JVM, which inherits it
     heart = Heartbeat(settings.heartbeat(f"speed-{declared.dataset}"))
     heart.beat("starting")
     spark = frames.session(settings, "speed")
