@@ -56,7 +56,7 @@ def _ids(lab: Lab, size: Size, found: Result) -> None:
     least = points[min(points)][0]
     for ids, (took, phases) in points.items():
         ratio = stats.Ratio(took / least, took / least, took / least, 1)
-        note = f"ids put {phases.get('put', 0) * 1000:.1f} ms, look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; the ids were put in order, which fills pages"
+        note = f"look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; the ids were put in order, which fills pages"
         found.rows.append(
             Row(
                 f"micro-batch, {ids:,} ids in the file",
