@@ -120,6 +120,27 @@ GUARDS = (
         _REAL + "test_no_row_is_added_before_what_people_read_of_the_one_before_is_written",
     ),
     Guard(
+        "ids of a micro-batch are put before the next one looks for its own",
+        "src/braid/adapters/behind.py",
+        "            self._last.result()\n",
+        "            pass\n",
+        _REAL + "test_no_id_is_looked_for_before_those_of_the_micro_batch_before_are_put",
+    ),
+    Guard(
+        "alerts of a micro-batch are written before its ledger row",
+        "src/speed_layer/microbatch.py",
+        '    alerts()\n    yield "alerts"\n',
+        '    yield "alerts"\n',
+        _REAL + "test_no_row_is_added_before_its_alerts_and_its_dead_letters_are_written",
+    ),
+    Guard(
+        "dead letters of a micro-batch are written before its ledger row",
+        "src/speed_layer/microbatch.py",
+        '    letters()\n    yield "written"\n',
+        '    yield "written"\n',
+        _REAL + "test_no_row_is_added_before_its_alerts_and_its_dead_letters_are_written",
+    ),
+    Guard(
         "the seen ids are held against the ledger",
         "src/speed_layer/start.py",
         "    if seen.scan() != wanted:\n",

@@ -1,8 +1,9 @@
 """Braid's stream with instruments: the same program, whose micro-batches are also timed inside, or whose seen ids are many.
 
 The variables say what is wanted: BENCH_TIMINGS names a file for a line of JSON per micro-batch (the stages that the job
-measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a number of further ids that are put into
-the file of seen ids after its check at the start. They are random and no event has them: they cost what ids ever seen cost.
+measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a file with a number: so many further ids are
+put into the file of seen ids by the next micro-batch, and the file's name with `.done` then holds the number. They are
+random and no event has them: they cost what ids ever seen cost.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
@@ -30,8 +31,8 @@ def main() -> int:
     """Run the stream until a signal."""
     if timings := os.environ.get("BENCH_TIMINGS"):
         _timed(Path(timings))
-    if ids := int(os.environ.get("BENCH_IDS", "0")):
-        _filled(ids)
+    if wanted := os.environ.get("BENCH_IDS"):
+        _filled(Path(wanted))
     return spark_streaming.main(sys.argv[1:])
 
 
@@ -76,19 +77,22 @@ def _timed(path: Path) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _filled(ids: int) -> None:
-    """Put further ids into the file once the driver stands, and its file has been checked."""
-    started = spark_streaming._started
+def _filled(wanted: Path) -> None:
+    """Let a micro-batch's put bring the file to as many further ids as a file says; the next micro-batch waits for it."""
+    put, held = LmdbSeenIds.put, [0]
 
-    def filled(steps: Any, heart: Heartbeat) -> Any:
-        driver = started(steps, heart)
-        began = time.monotonic()
-        for held in fill(cast(LmdbSeenIds, driver.seen), ids):
-            heart.beat(f"starting: {held} of {ids} further ids")
-        sys.stderr.write(f"{ids} further ids in {time.monotonic() - began:.1f} s\n")
-        return driver
+    def filling_put(self: LmdbSeenIds, seq: int, ids: Sequence[bytes]) -> bool:
+        further = int(wanted.read_text("ascii")) if wanted.exists() else 0
+        if further > held[0]:
+            began = time.monotonic()
+            for _ in fill(self, further - held[0]):
+                pass
+            sys.stderr.write(f"{further - held[0]} further ids in {time.monotonic() - began:.1f} s\n")
+            held[0] = further
+            wanted.with_suffix(".done").write_text(str(further), "ascii")
+        return put(self, seq, ids)
 
-    spark_streaming._started = filled
+    LmdbSeenIds.put = filling_put  # type: ignore[method-assign]
 
 
 def fill(seen: LmdbSeenIds, ids: int) -> Iterator[int]:

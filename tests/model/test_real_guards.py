@@ -18,9 +18,11 @@ from braid.ledger import Range
 from speed_layer import microbatch, start
 from speed_layer.microbatch import Driver
 from tests.model.events import DECLARATION, TOPIC
-from tests.model.stores import Lazily, ModelHistory
+from tests.model.stores import Lazily, Lazy, ModelHistory
 from tests.model.test_protocol import quiet_world, until
 from tests.model.world import World
+
+ALERTING = 1  # whose uncounted records hold alerts and dead letters
 
 
 def standing(seed: int = 3) -> tuple[World, Driver]:
@@ -121,6 +123,16 @@ def test_no_row_is_added_before_what_people_read_of_the_one_before_is_written() 
     assert "committed" in iter(steps)
     assert world.stores.ledger.head().seq == first + 1
     assert first in seqs(tables), "a crash now leaves rows behind that no start writes again"
+
+
+def test_no_row_is_added_before_its_alerts_and_its_dead_letters_are_written() -> None:
+    world, driver = standing(ALERTING)
+    driver.ports = replace(driver.ports, aside=lambda job: Lazy(job).result)
+    before = len(world.stores.dead_letters.newest(10**6))
+    run(world, driver, rest(world, driver))
+    assert driver.head.alerts and driver.head.dead
+    assert len(world.stores.alerts.read([driver.head])) == driver.head.alerts
+    assert len(world.stores.dead_letters.newest(10**6)) == before + driver.head.dead
 
 
 def seqs(tables: MemoryProjections) -> set[int]:
