@@ -238,7 +238,7 @@ class Follower:
     def _merged(self, held: Tail, declaration: Declaration, stores: Stores, through: int) -> Tail:
         """Merge ledger rows up to `through`, some at a time, until one cannot be merged."""
         while held.row.seq < through:
-            rows = stores.ledger.rows(held.row.seq, min(through, held.row.seq + ROWS_AT_ONCE))
+            rows = self._rows(stores.ledger, held.row.seq, through)
             held = tail.follow(held, declaration, rows, stores.fragments)
             failpoints.hit("serving.tail")
             if held.stop is not None:
@@ -250,6 +250,13 @@ class Follower:
             return recent.begin(row, stores.ledger, stores.alerts, self._clock.now_us())
         held = old.recent
         while held.through_seq < row.seq:
-            rows = stores.ledger.rows(held.through_seq, min(row.seq, held.through_seq + ROWS_AT_ONCE))
+            rows = self._rows(stores.ledger, held.through_seq, row.seq)
             held = recent.follow(held, rows, stores.alerts)
         return held
+
+    def _rows(self, ledger: Ledger, after: int, through: int) -> list[LedgerRow]:
+        """Return the next ledger rows up to `through`; the one that is head has just been read."""
+        head = self.newest[1] if self.newest else None
+        if head is not None and head.seq == through == after + 1:
+            return [head]
+        return ledger.rows(after, min(through, after + ROWS_AT_ONCE))

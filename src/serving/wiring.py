@@ -67,7 +67,7 @@ def application(settings: Settings, access: Access | None = None) -> Flask:
 
 def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra], log: Once[KafkaLog]) -> Dataset:
     def stores() -> Stores:
-        kept = store.get().stores(declaration)
+        kept = store.get().stores(declaration, following=True)
         try:
             kept.ledger.current()
         except NoAnswer:
@@ -99,7 +99,7 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
         return store.get().stores(declaration).acknowledgements
 
     def looked_after() -> Operations:
-        kept = store.get().stores(declaration)
+        kept = store.get().stores(declaration, following=True)
         return operations.read(kept.ledger, kept.dead_letters, FileGenerations(settings.warehouse_dir, declaration))
 
     return Dataset(declaration, stores, ends, held, jobs, said, looked_after)

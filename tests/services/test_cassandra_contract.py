@@ -59,6 +59,21 @@ class TestCassandraLedger(contracts.LedgerContract):
     pass
 
 
+class TestFollowingLedger(contracts.LedgerContract):
+    @pytest.fixture
+    def ledger(self, stores: cassandra.Stores, session: Session) -> CassandraLedger:
+        return cassandra.Cassandra(session).stores(DECLARATION, following=True).ledger
+
+    def test_it_asks_for_no_round_of_paxos(self, ledger: CassandraLedger, session: Session) -> None:
+        begin(ledger)
+        deaf = Faulty(session, [])
+        deaf.deaf = True  # to linearisable reads
+        following = CassandraLedger(deaf, DECLARATION, following=True)
+        assert (following.head(), following.current()) == (ledger.head(), ledger.current())
+        with pytest.raises(NoAnswer):
+            CassandraLedger(deaf, DECLARATION).current()
+
+
 class TestCassandraFragments(contracts.FragmentsContract):
     @pytest.fixture
     def fragments(self, stores: cassandra.Stores) -> cassandra.CassandraFragments:

@@ -44,6 +44,25 @@ def test_a_new_micro_batch_is_merged_and_its_fragments_are_read_once(monkeypatch
     assert states_of(answer(client), RIDES, "rides_by_minute") == world.naive("rides_by_minute")
 
 
+def test_a_ledger_row_that_was_just_read_as_head_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World().genesis()
+    rides(world)
+    client = client_of(world)
+    asked: list[tuple[int, int]] = []
+    read = world.ledger.rows
+    monkeypatch.setattr(
+        world.ledger, "rows", lambda after, through: asked.append((after, through)) or read(after, through)
+    )
+    world.commit([ride(6, "Oslo", 1, 3)])
+    step(client)
+    assert asked == []
+    world.commit([ride(7, "Oslo", 1, 3)])
+    world.commit([ride(8, "Oslo", 1, 3)])
+    step(client)
+    assert set(asked) == {(4, 6)}
+    assert states_of(answer(client), RIDES, "rides_by_minute") == world.naive("rides_by_minute")
+
+
 def test_a_published_generation_takes_the_place_of_its_fragments() -> None:
     world = World().genesis()
     rides(world)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,6 +91,7 @@ class KafkaLog:
     def __init__(self, bootstrap: str, timeout_ms: int = TIMEOUT_MS) -> None:
         self._bootstrap = bootstrap
         self._timeout_s = timeout_ms / 1000
+        self._turn = threading.Lock()  # the client is for one thread at a time
         addresses = _knock(bootstrap)
         with _answering(bootstrap, "connecting"):
             self._admin = KafkaAdminClient(
@@ -192,7 +194,8 @@ class KafkaLog:
         with _answering(self._bootstrap, what):
             while True:
                 try:
-                    return request()
+                    with self._turn:
+                        return request()
                 except KafkaError as error:
                     if not error.retriable or time.monotonic() > end_s:
                         raise

@@ -130,10 +130,15 @@ class Cassandra:
         )
         return bool(list(found))
 
-    def stores(self, declaration: Declaration) -> Stores:
-        """Return the ports of one dataset; nothing is asked of Cassandra before they are used."""
+    def stores(self, declaration: Declaration, *, following: bool = False) -> Stores:
+        """Return the ports of one dataset; nothing is asked of Cassandra before they are used.
+
+        Parameters
+        ----------
+        following : whether they are for somebody who reads the ledger again and again and decides nothing by it
+        """
         return Stores(
-            CassandraLedger(self._session, declaration),
+            CassandraLedger(self._session, declaration, following=following),
             CassandraFragments(self._session, declaration),
             CassandraAlerts(self._session, declaration),
             CassandraDeadLetters(self._session, declaration),

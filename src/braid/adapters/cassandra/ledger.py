@@ -5,6 +5,9 @@ finishes what is in flight: our own writer and attempt there means done, another
 means that it may be sent again, for what is sent is the same row. When even that cannot be found out the process must
 end: the next start reads head and knows.
 
+What decides is read linearisably: LOCAL_SERIAL, which costs a round of Paxos and a wait for the commit log each time. Who only follows
+reads at LOCAL_QUORUM: rows that are there are decided, and none that was acknowledged is missed.
+
 Head is found by walking from the partition of rows where it was last seen (at first, that of the served cut) until one
 is not full; rows are never taken away, so head is never behind it.
 """
@@ -26,10 +29,16 @@ _TEXTS = ("writer", "definition", "text")
 
 
 class CassandraLedger:
-    """The port `Ledger` of one dataset."""
+    """The port `Ledger` of one dataset.
 
-    def __init__(self, session: Session, declaration: Declaration) -> None:
+    Parameters
+    ----------
+    following : whether head and `current` are read by somebody who decides nothing by them
+    """
+
+    def __init__(self, session: Session, declaration: Declaration, *, following: bool = False) -> None:
         self._session = session
+        self._read = session.run if following else session.run_serial
         self._dataset = declaration.dataset
         rows, current = cql.ledger(declaration), cql.current(declaration)
         self._names = rows.names
@@ -51,10 +60,10 @@ class CassandraLedger:
         self._settle(self._insert_current, first, lambda: self._found_current() is not None, "current")
 
     def head(self) -> LedgerRow:
-        """Return the newest row, linearisably; LedgerError when there is no genesis."""
+        """Return the newest row; LedgerError when there is no genesis."""
         bucket = self._bucket if self._bucket is not None else _bucket_of(self.current().cut_seq)
         newest: LedgerRow | None = None
-        while found := self._session.run_serial(self._select_newest, (self._dataset, bucket)):
+        while found := self._read(self._select_newest, (self._dataset, bucket)):
             newest, self._bucket = self._row(found[0]), bucket
             if _bucket_of(newest.seq + 1) == bucket:
                 return newest
@@ -97,7 +106,7 @@ class CassandraLedger:
         self._settle(self._insert, self._arguments(row), ours, f"ledger seq {row.seq}", "speed.ledger")
 
     def current(self) -> Current:
-        """Return the served generation, linearisably; LedgerError before genesis."""
+        """Return the served generation; LedgerError before genesis."""
         found = self._found_current()
         if found is None:
             raise LedgerError(
@@ -148,7 +157,7 @@ class CassandraLedger:
         return self._row(rows[0]) if rows else None
 
     def _found_current(self) -> Current | None:
-        rows = self._session.run_serial(self._select_current, (self._dataset,))
+        rows = self._read(self._select_current, (self._dataset,))
         if not rows:
             return None
         _, gen, cut_seq, cut, definition, audit, published_at_us = rows[0]
