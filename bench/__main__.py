@@ -26,14 +26,15 @@ METRICS = (
     "incremental",
     "producer",
     "freshness",
+    "growth",  # goes on with the stream of the one before
     "rate",
     "interference",
     "recovery",
     "memory",
     "writes",
     "api",
-    "growth",
 )
+SHARING = ("freshness", "growth")  # one stream
 ALONE = ("profile", "soak")  # only when they are asked for: no number to compare, and an hour by itself
 
 
@@ -79,6 +80,8 @@ def _one(lab: Lab, name: str, size: Size) -> Result:
     say(f"{name} begins")
     began = time.monotonic()
     try:
+        if name not in SHARING:
+            lab.let_go()
         found: Result = importlib.import_module(f"bench.metrics.{name}").run(lab, size)
     except Exception as why:  # noqa: BLE001 - an hour's other metrics are not given up for one; its row says what happened
         if not isinstance(why, (Failed, BraidError)):

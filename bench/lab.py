@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class Lab:
     def __init__(self, where: Path, *, strict: bool = True) -> None:
         self.where = where
         self.strict = strict  # whether a slice in which the machine was another is void
+        self.kept: tuple[ExitStack, Any] | None = None  # what runs on for the next metric (`slices.warm`)
         self.spins: list[float] = []  # seconds of a fixed spin in every slice so far
         self.root = checkout(where / "root")
         self.environ = environ(BRAID_HOME=str(where / "home"), BRAID_ROOT=str(self.root), BRAID_PORTS="free")
@@ -94,9 +95,16 @@ class Lab:
 
     def close(self) -> None:
         """Stop whatever runs."""
+        self.let_go()
         if self._settings is not None:
             down(self._settings)
             self._settings = None
+
+    def let_go(self) -> None:
+        """Stop what runs on for the next metric."""
+        held, self.kept = self.kept, None
+        if held is not None:
+            held[0].close()
 
     def new_topic(self, name: str, partitions: int = PARTITIONS) -> None:
         """Create a topic."""

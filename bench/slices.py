@@ -10,13 +10,28 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from bench import events, noise, stats
 from bench.events import PROBE, Reference
-from bench.lab import Client, Failed, Lab, Process, Watcher, covered, eventually, free_port, micro_batches, status, view
+from bench.lab import (
+    Client,
+    Failed,
+    Lab,
+    Process,
+    Watcher,
+    covered,
+    eventually,
+    free_port,
+    micro_batches,
+    say,
+    status,
+    view,
+)
+from bench.results import Size
 from braid.settings import LOOPBACK
 
 ALL_TIME, WINDOWED = "landcover_aggregates", "realtime_ndvi_by_class"
@@ -26,6 +41,7 @@ SEED = 7
 SETTLE_S = 60.0
 WARM_S = 120.0  # at 5,000 events/s; Java compiles meanwhile
 NOISY = "the machine was not steady"
+STREAM = "fresh"
 
 
 class Arm(Protocol):
@@ -281,6 +297,38 @@ def _lags(lab: Lab, arm: Arm, wanted: bool) -> Watcher:
         return Watcher(lambda: None, 10.0)
     client = Client(lab.settings.ports.api)
     return Watcher(lambda: status(client, arm.dataset)["lag"]["events"], 1.0)
+
+
+@dataclass
+class Warm:
+    """A stream that has run for a while, for several metrics.
+
+    Attributes
+    ----------
+    ids : the file by which `bench.arms.speed` is told how many further ids to put
+    """
+
+    arm: Braid
+    numbers: Numbers
+    ids: Path
+
+
+def warm(lab: Lab, size: Size, rate: int) -> Warm:
+    """Return the stream that several metrics measure one after the other, started when the first of them asks.
+
+    A JVM goes on compiling for minutes, on the same cores: what a stream costs that runs for days shows only then.
+    """
+    if lab.kept is None:
+        ids, held = lab.where / "ids", ExitStack()
+        lab.declared(STREAM)
+        held.callback(lab.drop, STREAM)
+        held.enter_context(lab.running(STREAM, instrumented={"BENCH_IDS": str(ids)}))
+        one = Warm(Braid(lab, STREAM), Numbers(), ids)
+        lab.kept = held, one
+        say("warming up a stream")
+        measured(lab, one.arm, rate, size.of(WARM_S, 5), "warm", one.numbers)
+    kept: Warm = lab.kept[1]
+    return kept
 
 
 @dataclass

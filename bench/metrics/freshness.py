@@ -8,32 +8,26 @@ from contextlib import ExitStack
 from bench import stats
 from bench.lab import Failed, Lab, medians, say
 from bench.results import Result, Row, Size, Target
-from bench.slices import NOISY, SCREEN_S, WARM_S, Arm, Braid, Numbers, Slice, before, measured, relay
-
-NAME = "fresh"
+from bench.slices import NOISY, SCREEN_S, STREAM, Arm, Slice, before, measured, relay, warm
 
 
 def run(lab: Lab, size: Size) -> Result:
     """Measure every arm at every rate, one slice after the other, so that a drift of the machine meets all of them."""
     found = Result("freshness", "Freshness: event due → counted in the API", "s")
     rates = (5_000, 20_000) if not size.quick else (500, 2_000)
-    numbers, slices = Numbers(), list[Slice]()
+    slices = list[Slice]()
+    product = warm(lab, size, rates[0])
     with ExitStack() as held:
-        lab.declared(NAME)
-        lab.new_topic(f"{NAME}-relay")
-        lab.new_topic(f"{NAME}-before")
-        held.enter_context(lab.running(NAME))
-        product = Braid(lab, NAME)
+        lab.new_topic(f"{STREAM}-relay")
+        lab.new_topic(f"{STREAM}-before")
         arms: list[Arm] = [
-            product,
-            held.enter_context(relay(lab, f"{NAME}-relay")),
-            held.enter_context(before(lab, f"{NAME}-before")),
+            product.arm,
+            held.enter_context(relay(lab, f"{STREAM}-relay")),
+            held.enter_context(before(lab, f"{STREAM}-before")),
         ]
-        say("freshness: warming up")
-        for arm in arms:
-            # a JVM goes on compiling for minutes, on the same cores: what a stream costs that runs for days shows only then
-            seconds = size.of(WARM_S if arm is product else 15, 5)
-            measured(lab, arm, rates[0] if arm is product else rates[0] / 2, seconds, "warm", numbers)
+        say("freshness: warming up the others")
+        for arm in arms[1:]:
+            measured(lab, arm, rates[0] / 2, size.of(15, 5), "warm", product.numbers)
         for turn in range(size.whole(3, 1)):
             for rate in rates:
                 for arm in arms:
@@ -41,11 +35,10 @@ def run(lab: Lab, size: Size) -> Result:
                         continue
                     say(f"freshness: {arm.name}, {rate:,} events/s, turn {turn + 1}")
                     try:
-                        slices.append(measured(lab, arm, rate, size.of(30, 6), f"{rate}-{turn}", numbers))
+                        slices.append(measured(lab, arm, rate, size.of(30, 6), f"{rate}-{turn}", product.numbers))
                     except Failed as why:
                         found.failed(f"{arm.name} at {rate:,} events/s", why)
-        ids = product.reference.good
-    lab.drop(NAME)
+        ids = product.arm.reference.good
     return tabled(found, rates, slices, ids)
 
 

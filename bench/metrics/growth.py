@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import time
 from itertools import chain
-from pathlib import Path
 
 from bench import events, stats, wide
 from bench.lab import Client, Failed, Lab, eventually, medians, say, status, view
 from bench.metrics.api import load
 from bench.results import Result, Row, Size, Target
-from bench.slices import SEED, WARM_S, Braid, Numbers, measured
+from bench.slices import SEED, STREAM, Warm, measured, warm
 from braid.adapters.kafka import EventProducer
 
-IDS, HISTORY, TAIL = "manyids", "longhistory", "longtail"
+HISTORY, TAIL = "longhistory", "longtail"
 
 
 def run(lab: Lab, size: Size) -> Result:
@@ -26,34 +25,30 @@ def run(lab: Lab, size: Size) -> Result:
             one(lab, size, found)
         except Failed as why:
             found.failed(name, why)
+        lab.let_go()
     return found
 
 
 def _ids(lab: Lab, size: Size, found: Result) -> None:
     """Run one stream at 5,000 events/s with 1, 10 and 100 million further ids in the file of seen ids, one after the other."""
-    rate, numbers = size.whole(5_000, 500), Numbers()
+    rate = size.whole(5_000, 500)
     points: dict[int, tuple[float, dict[str, float]]] = {}
-    wanted = lab.where / "ids"
-    lab.declared(IDS)
-    with lab.running(IDS, instrumented={"BENCH_IDS": str(wanted)}):
-        arm = Braid(lab, IDS)
-        measured(lab, arm, rate, size.of(WARM_S, 5), "warm", numbers)
-        for ids in (10**6, 10**7, 10**8) if not size.quick else (10**5, 10**6):
-            _filled(lab, arm, numbers, wanted, ids)
-            measured(lab, arm, rate, size.of(10, 3), f"warm-{ids}", numbers)
-            one = measured(lab, arm, rate, size.of(30, 6), f"ids-{ids}", numbers)
-            file = lab.settings.home / "speed" / IDS / "seen-ids.lmdb" / "data.mdb"
-            mb = file.stat().st_blocks * 512 / 1e6
-            found.samples.append({"ids": ids, "file_mb": mb, **one.plain()})
-            if one.void:
-                found.void.append(f"{ids:,} ids: {one.void}")
-            else:
-                points[ids] = (
-                    stats.quantile([b["seconds"] for b in one.batches], 0.5),
-                    medians([b["phases"] for b in one.batches]),
-                )
-                say(f"growth: {ids:,} ids: micro-batch {points[ids][0] * 1000:.0f} ms, file {mb:,.0f} MB")
-    lab.drop(IDS)
+    stream = warm(lab, size, rate)
+    for ids in (10**6, 10**7, 10**8) if not size.quick else (10**5, 10**6):
+        _filled(lab, stream, ids)
+        measured(lab, stream.arm, rate, size.of(10, 3), f"warm-{ids}", stream.numbers)
+        one = measured(lab, stream.arm, rate, size.of(25, 6), f"ids-{ids}", stream.numbers)
+        file = lab.settings.home / "speed" / STREAM / "seen-ids.lmdb" / "data.mdb"
+        mb = file.stat().st_blocks * 512 / 1e6
+        found.samples.append({"ids": ids, "file_mb": mb, **one.plain()})
+        if one.void:
+            found.void.append(f"{ids:,} ids: {one.void}")
+        else:
+            points[ids] = (
+                stats.quantile([b["seconds"] for b in one.batches], 0.5),
+                medians([b["phases"] for b in one.batches]),
+            )
+            say(f"growth: {ids:,} ids: micro-batch {points[ids][0] * 1000:.0f} ms, file {mb:,.0f} MB")
     if len(points) < 2:
         raise Failed("fewer than two sizes count")
     least = points[min(points)][0]
@@ -75,14 +70,15 @@ def _ids(lab: Lab, size: Size, found: Result) -> None:
     _exponent(found, "micro-batch by ids ever seen", [(ids, took) for ids, (took, _) in points.items()], 0.05)
 
 
-def _filled(lab: Lab, arm: Braid, numbers: Numbers, wanted: Path, ids: int) -> None:
+def _filled(lab: Lab, stream: Warm, ids: int) -> None:
     """Bring the file of seen ids to so many further ids: a micro-batch does it, so one event is sent."""
-    wanted.write_text(str(ids), "ascii")
-    one = events.load(SEED, numbers.take(arm.topic, 1), 1)
+    stream.ids.write_text(str(ids), "ascii")
+    topic = stream.arm.topic
+    one = events.load(SEED, stream.numbers.take(topic, 1), 1)
     with EventProducer(lab.settings.kafka_bootstrap) as producer:
-        producer.send_all(arm.topic, list(zip(one.keys, one.raws, strict=True)))
-    arm.reference.add(one.reference)
-    done = wanted.with_suffix(".done")
+        producer.send_all(topic, list(zip(one.keys, one.raws, strict=True)))
+    stream.arm.reference.add(one.reference)
+    done = stream.ids.with_suffix(".done")
     eventually(f"{ids:,} further ids", lambda: done.exists() and int(done.read_text("ascii") or 0) == ids, 900.0, 0.2)
 
 
@@ -111,7 +107,7 @@ def _tail(lab: Lab, size: Size, found: Result) -> None:
     with lab.running(TAIL):
         wide.fill(lab, TAIL, keys, range(windows), "a")
         client = Client(lab.settings.ports.api)
-        for seqs in (10, 100, 500) if not size.quick else (5, 20):
+        for seqs in (10, 100, 400) if not size.quick else (5, 20):
             _lengthened(lab, client, seqs)
             wide.covered_n(lab, client, TAIL)
             points.append((status(client, TAIL)["head"]["seq"], _asked(lab, size, TAIL, keys, windows, found)))

@@ -24,7 +24,7 @@ def run(lab: Lab, size: Size) -> Result:
     with lab.running(NAME), Watcher(lambda: memory(lab.settings), 5.0) as weighed:
         arm = Braid(lab, NAME)
         before = disk(lab)
-        one = measured(lab, arm, RATE, size.of(90, 10), "weighed", numbers)
+        one = measured(lab, arm, RATE, size.of(60, 10), "weighed", numbers)
     found.samples += [{"at_s": at, **each} for at, each in weighed.found]
     if one.void:
         found.failed("memory", one.void)
