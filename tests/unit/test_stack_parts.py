@@ -300,6 +300,20 @@ def test_a_passing_stage_is_written_soon_with_its_own_time_and_never_over_a_late
     assert not heart._passing, "nothing is left to be written over the last words"
 
 
+def test_a_heartbeat_that_could_not_be_written_is_written_when_it_can_be(tmp_path: Path):
+    path = tmp_path / "heartbeat" / "speed"
+    heart = Heartbeat(path)
+    path.parent.rmdir()
+    heart.passing("wal")
+    until = time.monotonic() + 20
+    while heart._wake.is_set():  # the writer has not taken it up yet
+        assert time.monotonic() < until
+    path.parent.mkdir()
+    while heartbeat.stage(path) != "computed":
+        heart.passing("computed")
+        assert time.monotonic() < until
+
+
 def test_a_stream_counts_those_beside_it_that_committed_lately(tmp_path: Path):
     here, there, idle, schedule = (Heartbeat(tmp_path / f) for f in ("speed-a", "speed-b", "speed-c", "batch-b"))
     assert here.at_work() == 0

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ class Heartbeat:
         while True:
             self._wake.wait()
             self._wake.clear()
-            with self._turn:
+            # a full disk may have room at the next stage; as long as it has none the job looks silent, which it is to others
+            with self._turn, suppress(OSError):
                 if self._passing is not None:
                     self._write(*self._passing)
                     self._passing = None
