@@ -65,8 +65,9 @@ class Identity:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def taken_over(seq: int, through: int) -> LostRace:
+def taken_over(dataset: str, seq: int, through: int) -> LostRace:
     """Return the error of a driver whose ids of `seq` are not the next: the file is whole through another one."""
     return LostRace(
-        f"seen ids: expected to be whole through seq {seq - 1}, got {through}; another driver has taken over, this one ends"
+        f"{dataset}: seen ids: expected to be whole through seq {seq - 1}, got {through}; "
+        "another driver has taken over, this one ends"
     )

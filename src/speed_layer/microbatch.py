@@ -200,7 +200,7 @@ def _history(driver: Driver, rule: AlertRule) -> dict[Key, Moments]:
 def put_ids(driver: Driver, work: Work) -> None:
     """Add the committed ids to the seen ids. Never before the commit is known."""
     if not driver.seen.put(work.row.seq, work.ids):
-        raise taken_over(work.row.seq, driver.seen.through_seq)
+        raise taken_over(driver.declaration.dataset, work.row.seq, driver.seen.through_seq)
 
 
 def advance(driver: Driver, work: Work) -> dict[str, View]:

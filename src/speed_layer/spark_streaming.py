@@ -154,7 +154,7 @@ def _stream(
         generations = files.FileGenerations(settings.warehouse_dir, declaration)
         history = SparkHistory(spark, settings, declaration, log)
         driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer), heart)
-        driver.seen = BehindSeenIds(driver.seen, behind)
+        driver.seen = BehindSeenIds(declaration.dataset, driver.seen, behind)
         try:
             stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
             committed = _Committed(log, f"braid-{declaration.dataset}", aside)

@@ -142,7 +142,7 @@ def seqs(tables: MemoryProjections) -> set[int]:
 
 def test_no_id_is_looked_for_before_those_of_the_micro_batch_before_are_put() -> None:
     world, driver = standing()
-    held, driver.seen = driver.seen, BehindSeenIds(driver.seen, Behind(Lazily()))
+    held, driver.seen = driver.seen, BehindSeenIds(DECLARATION.dataset, driver.seen, Behind(Lazily()))
     whole = rest(world, driver)
     run(world, driver, Range(whole.start, {place: (whole.start[place] + end) // 2 for place, end in whole.end.items()}))
     assert held.through_seq == driver.head.seq - 1, "nobody has waited yet"
@@ -153,7 +153,7 @@ def test_no_id_is_looked_for_before_those_of_the_micro_batch_before_are_put() ->
 
 def test_a_driver_whose_ids_are_refused_behind_it_commits_no_more() -> None:
     world, driver = standing()
-    held, driver.seen = driver.seen, BehindSeenIds(driver.seen, Behind(Lazily()))
+    held, driver.seen = driver.seen, BehindSeenIds(DECLARATION.dataset, driver.seen, Behind(Lazily()))
     whole = rest(world, driver)
     run(world, driver, Range(whole.start, {place: (whole.start[place] + end) // 2 for place, end in whole.end.items()}))
     head = world.stores.ledger.head()

@@ -95,7 +95,7 @@ class Driver:
         seen = world.fused_seen(self.fuse)
         driver = yield from start.steps(ports, stores.generations, seen, history, self.writer)
         if behind:
-            driver.seen = BehindSeenIds(driver.seen, behind)
+            driver.seen = BehindSeenIds(DECLARATION.dataset, driver.seen, behind)
         self.ready = driver
         yield "ready"
         begin = stores.log.latest([TOPIC]) if world.profile.starting == "latest" else driver.head.end

@@ -93,7 +93,7 @@ def test_ids_wait_for_nothing_and_a_question_waits_for_them(
     behind: Behind, projections: BehindProjections, tables: Slow
 ) -> None:
     held = MemorySeenStore().open(IDENTITY)
-    seen = BehindSeenIds(held, behind)
+    seen = BehindSeenIds("rides", held, behind)
     projections.upsert(BY_MINUTE, 1, ONE)  # which is not let
     assert seen.put(1, [ident(1)])
     assert held.through_seq == 0
@@ -104,10 +104,12 @@ def test_ids_wait_for_nothing_and_a_question_waits_for_them(
 
 def test_ids_that_are_not_the_next_are_refused_at_the_next_question_and_at_a_look(behind: Behind) -> None:
     held = MemorySeenStore().open(IDENTITY)
-    seen = BehindSeenIds(held, behind)
+    seen = BehindSeenIds("rides", held, behind)
     assert seen.put(2, [ident(1)])
     for ask in (lambda: seen.known([]), behind.settle, behind.look):
-        with pytest.raises(LostRace, match="expected to be whole through seq 1, got 0; another driver"):
+        with pytest.raises(
+            LostRace, match="rides: seen ids: expected to be whole through seq 1, got 0; another driver"
+        ):
             ask()
     seen.close()
     assert held.known([ident(1)]) == set()

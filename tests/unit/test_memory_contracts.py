@@ -125,7 +125,7 @@ class TestBehindSeenIds(contracts.SeenIdsContract):
     @pytest.fixture
     def seen(self, held: memory.MemorySeenIds) -> Iterator[BehindSeenIds]:
         behind = Behind()
-        yield BehindSeenIds(held, behind)
+        yield BehindSeenIds("rides", held, behind)
         behind.close()
 
     def test_only_the_next_seq_may_be_put(self, seen: SeenIds) -> None:

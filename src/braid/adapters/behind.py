@@ -115,7 +115,8 @@ class BehindProjections:
 class BehindSeenIds:
     """The port `SeenIds`: takes ids over at once; whoever asks for one waits until those before are put."""
 
-    def __init__(self, seen: SeenIds, behind: Behind) -> None:
+    def __init__(self, dataset: str, seen: SeenIds, behind: Behind) -> None:
+        self._dataset = dataset
         self._seen = seen
         self._behind = behind
         self._last: Future[None] | None = None
@@ -157,4 +158,4 @@ class BehindSeenIds:
 
     def _write(self, seq: int, ids: Sequence[bytes]) -> None:
         if not self._seen.put(seq, ids):
-            raise taken_over(seq, self._seen.through_seq)
+            raise taken_over(self._dataset, seq, self._seen.through_seq)
