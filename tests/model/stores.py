@@ -66,8 +66,12 @@ class Fuse:
 
     def thaw(self) -> None:
         """Do what was left undone."""
-        self.frozen, late = False, self.late
-        self.late = []
+        self.frozen = False
+        self.done()
+
+    def done(self) -> None:
+        """Do what was left undone; also for a process that reads on within the step in which it froze, as none can."""
+        late, self.late = self.late, []
         for piece in late:
             piece()
 
@@ -165,6 +169,11 @@ class FusedSeen(Fused):
         if self._fuse.left == 0:
             return bool(self._fuse.write(late, [late]))
         return bool(self._fuse.write(lambda: self._store.put(seq, ids), []))
+
+    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+        self._fuse.done()  # a put that is waited for within this step
+        known: set[bytes] = self._store.known(ids)
+        return known
 
 
 class FusedSeenStore:

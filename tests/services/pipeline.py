@@ -48,7 +48,14 @@ class Record:
 
 
 class Pipeline:
-    """One running Braid. `settings.root` names the folder whose datasets/ it runs."""
+    """One running Braid. `settings.root` names the folder whose datasets/ it runs.
+
+    Attributes
+    ----------
+    dataset : str, the one that is meant where none is named
+    """
+
+    dataset = "landcover"
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -64,15 +71,17 @@ class Pipeline:
             command, env=self.environ | self.settings.spark_env(), capture_output=True, text=True, check=False, **more
         )
 
-    def produce(self, *flags: str, dataset: str = "landcover") -> dict:
+    def produce(self, *flags: str, dataset: str = "") -> dict:
         """Run the producer and return its summary."""
-        done = self.python("producer/kafka_producer.py", dataset, *flags, "--json", "--quiet", timeout=PATIENCE_S)
+        done = self.python(
+            "producer/kafka_producer.py", dataset or self.dataset, *flags, "--json", "--quiet", timeout=PATIENCE_S
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def batch(self, dataset: str = "landcover") -> None:
+    def batch(self, dataset: str = "") -> None:
         """Run one batch to its end."""
-        done = self.python("batch_layer/spark_batch.py", "--dataset", dataset, "--once", timeout=300)
+        done = self.python("batch_layer/spark_batch.py", "--dataset", dataset or self.dataset, "--once", timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
 
     def send(self, topic: str, values: list, key=lambda _value: None) -> None:
@@ -98,14 +107,14 @@ class Pipeline:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.settings.ports.api}{path}", timeout=timeout_s) as answer:
             return json.load(answer)
 
-    def status(self, dataset: str = "landcover") -> dict:
+    def status(self, dataset: str = "") -> dict:
         """Return the API's status of a dataset."""
-        return {d["dataset"]: d for d in self.get("/api/v1/status")["datasets"]}[dataset]
+        return {d["dataset"]: d for d in self.get("/api/v1/status")["datasets"]}[dataset or self.dataset]
 
-    def view(self, view: str, dataset: str = "landcover", **query: str) -> dict:
+    def view(self, view: str, dataset: str = "", **query: str) -> dict:
         """Return a merged answer with its exact states."""
         text = "&".join(f"{k}={v}" for k, v in ({"state": "1", "limit": "10000"} | query).items())
-        return self.get(f"/api/v1/datasets/{dataset}/views/{view}?{text}")
+        return self.get(f"/api/v1/datasets/{dataset or self.dataset}/views/{view}?{text}")
 
     def eventually(self, what: str, ask, patience_s: float = PATIENCE_S):
         """Return the first truthy answer of `ask`, asked until patience ends; errors of a store that is down are waited out."""
@@ -119,8 +128,9 @@ class Pipeline:
             time.sleep(0.1)
         raise AssertionError(f"{what}: not within {patience_s} s; last: {last!r}")
 
-    def caught_up(self, dataset: str = "landcover", patience_s: float = PATIENCE_S) -> dict:
+    def caught_up(self, dataset: str = "", patience_s: float = PATIENCE_S) -> dict:
         """Wait until the served head is the end of the log as Kafka has it now; return the status."""
+        dataset = dataset or self.dataset
         found = self.eventually("the broker answers", lambda: self.ends(dataset), patience_s)
         ends = {f"{t}:{p}": e for (t, p), e in found.items()}
 
@@ -139,15 +149,15 @@ class Pipeline:
             bootstrap_servers=self.settings.kafka_bootstrap, isolation_level="read_committed", enable_auto_commit=False
         )
 
-    def ends(self, dataset: str) -> dict:
+    def ends(self, dataset: str = "") -> dict:
         """Return the end offset of every partition."""
         consumer = self._consumer()
-        topics = [topic.name for topic in self.declared[dataset].topics]
+        topics = [topic.name for topic in self.declared[dataset or self.dataset].topics]
         found = consumer.end_offsets([TopicPartition(t, p) for t in topics for p in consumer.partitions_for_topic(t)])
         consumer.close()
         return {(p.topic, p.partition): end for p, end in found.items()}
 
-    def log(self, dataset: str = "landcover") -> list[Record]:
+    def log(self, dataset: str = "") -> list[Record]:
         """Return every record of the dataset's topic, in ledger order."""
         consumer, ends = self._consumer(), self.ends(dataset)
         places = [TopicPartition(*p) for p in ends]

@@ -22,11 +22,16 @@ import pytest
 from braid.declaration import Declaration
 from braid.declaration_reader import load_all
 from stack.status import statuses
+from tests.services.api import landcover_as
 from tests.services.pipeline import Pipeline, Record, by_hand, good, recomputes, root_with, running, scaled, served
 
 CHECKOUT = Path(__file__).parents[2]
 EVERYWHERE = os.environ.get("APPLY_KILLS") == "all"  # at eight places, in ten minutes; else at two
-DATASET, SPEED = "landcover", "speed-landcover"
+DATASET, SPEED = (
+    "relabelled",
+    "speed-relabelled",
+)  # land cover by a name of its own: other suites hold the other to its first text
+DATA = CHECKOUT / "data" / "landcover"
 WATCHED = "landcover_aggregates"
 ADDED = """  ndvi_by_hour:
     title: NDVI per class and hour
@@ -43,6 +48,8 @@ CHANGES = (
 
 class Changing(Pipeline):
     """A running Braid whose declaration changes, and everything it answered meanwhile."""
+
+    dataset = DATASET
 
     def __init__(self, settings, again) -> None:
         super().__init__(settings)
@@ -127,7 +134,7 @@ def within(records: list[Record], declaration: Declaration) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def changing(stack, tmp_path_factory):
-    text = by_hand((CHECKOUT / "datasets" / f"{DATASET}.yaml").read_text(encoding="utf-8"))
+    text = by_hand(landcover_as(DATASET))
     root = root_with(tmp_path_factory.mktemp("apply") / "root", CHECKOUT, {DATASET: text})
     with running(stack, dataclasses.replace(stack, root=root)) as again:
         found = Changing(again(), again)
@@ -141,12 +148,14 @@ def changing(stack, tmp_path_factory):
 def test_a_declaration_is_changed_under_load_and_killed_midway(changing):
     c = changing
     for limit in ("1200", "300"):  # the second time copies
-        c.produce("--start", "2026-01-01T00:00:00Z", "--every", "40s", "--limit", limit, "--rate", "2000")
+        c.produce(
+            "--data", str(DATA), "--start", "2026-01-01T00:00:00Z", "--every", "40s", "--limit", limit, "--rate", "2000"
+        )
     c.caught_up()
     c.batch()
     c.receipt = c.eventually("generation 1 is served", lambda: first(c))["meta"]["receipt"]
     command = [
-        str(c.settings.python), str(c.settings.root / "src/producer/kafka_producer.py"), DATASET,
+        str(c.settings.python), str(c.settings.root / "src/producer/kafka_producer.py"), DATASET, "--data", str(DATA),
         "--loop", "--rate", "60", "--start", "2026-03-01T00:00:00Z", "--every", "40s", "--quiet",
     ]  # fmt: skip
     load = subprocess.Popen(command, env=c.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -204,10 +213,10 @@ def changed(c: Changing) -> Declaration:
     c.killed("apply.defined")
     meta = c.eventually("answers say so", lambda: waiting(c))
     assert meta["definition"] == c.old.hash
-    assert any("braid apply landcover" in text for text in c.status()["problems"])
+    assert any(f"braid apply {DATASET}" in text for text in c.status()["problems"])
     refused = c.braid("plan", DATASET)
     assert "is being applied" in refused.stdout
-    with pytest.raises(Exception, match="braid apply landcover"):
+    with pytest.raises(Exception, match=f"braid apply {DATASET}"):
         c.up()
     c.killed("batch.views", often=True)
     c.killed("batch.partition_added")
