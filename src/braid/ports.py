@@ -5,9 +5,9 @@ Both pass the same contract suite (`tests/contracts.py`). Whatever can fail rais
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from braid.acknowledgements import Acknowledgement
 from braid.alerts import Alert
@@ -15,6 +15,8 @@ from braid.declaration import AlertRule, Declaration, Topic, ViewSpec
 from braid.ledger import Current, LedgerRow, Offsets, Partition, Range
 from braid.seen import Identity
 from braid.views import Fragment, Key, View
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,20 @@ class Clock(Protocol):
     def now_us(self) -> int:
         """Return microseconds since 1970, UTC."""
         ...
+
+
+class Aside(Protocol):
+    """Lets a job run beside the caller; what it returns waits for the outcome, which may be an error."""
+
+    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
+        """Begin the job."""
+        ...
+
+
+def at_once(job: Callable[[], T], /) -> Callable[[], T]:
+    """Do a job before anything else; of the port `Aside` the one without a thread."""
+    outcome = job()
+    return lambda: outcome
 
 
 class Log(Protocol):

@@ -1,7 +1,8 @@
-"""Following a dataset: `current`, then head, at most every 100 ms, and everything that follows from them.
+"""Following a dataset: `current`, at most every 100 ms, then head, and everything that follows from them.
 
 One thread per dataset asks the stores, so that no request ever waits for one; requests take `snapshot`. The order is
-the protocol's: `current` is read before head, hence head is never older than the cut. A newer generation is loaded
+the protocol's: `current` is read before head, hence head is never older than the cut. Head is looked at more often while
+micro-batches follow each other quickly: how long one waits to be seen is part of how old an answer is. A newer generation is loaded
 aside, with the tail above its cut, while the old one goes on; both are swapped in at once, and only when the new pair
 reaches at least as far as the old one, so answers never go back.
 """
@@ -13,13 +14,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from braid import change, gaps
 from braid.adapters import failpoints
 from braid.declaration import Declaration
 from braid.errors import BraidError, CutPassedHead, LedgerError
 from braid.ledger import Current, LedgerRow
-from braid.ports import Alerts, Clock, Fragments, Generations, Ledger, PastGenerations
+from braid.ports import Alerts, Aside, Clock, Fragments, Generations, Ledger, PastGenerations, at_once
 from serving import generations, recent, tail
 from serving.generations import Generation
 from serving.recent import Recent
@@ -28,6 +30,8 @@ from serving.tail import Missing, Tail
 from serving.watch import Watch
 
 EVERY_S = 0.1
+SOONEST_S = 0.025
+LOOKS = 8  # at head, from one micro-batch to the next: one waits a sixteenth of that on average
 ROWS_AT_ONCE = 500  # ledger rows merged at once when there is much to catch up
 RETRY_FIRST_S = 1.0  # of fragments that do not add up, and of a generation that did not load
 RETRY_LONGEST_S = 30.0
@@ -73,6 +77,7 @@ class Follower:
     declared : the declaration as the file has it
     connect : opens the stores; called until it succeeds
     executor : where generations are loaded; one thread by default
+    aside : lets fragments and alerts be read side by side
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Follower:
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
         executor: Executor | None = None,
+        aside: Aside = at_once,
     ) -> None:
         self.declared = declared
         self.snapshot: Snapshot | None = None
@@ -95,8 +101,12 @@ class Follower:
         self._loading: tuple[int, Future[Loaded]] | None = None
         self._ready: Loaded | None = None
         self._failure: Failure | None = None
+        self._aside = aside
         self._retry_tail_s = 0.0
-        self.watch = Watch("cassandra", self.step, EVERY_S, clock, monotonic)
+        self._current_s = 0.0  # when `current` was read, and head was first seen; monotonic
+        self._head_s = 0.0
+        self._between_s = EVERY_S * LOOKS  # the two newest heads
+        self.watch = Watch("cassandra", self.step, self._pause, clock, monotonic)
 
     def start(self) -> None:
         """Follow in a thread of its own."""
@@ -139,11 +149,20 @@ class Follower:
             self.refusal = None
 
     def _read(self, ledger: Ledger) -> tuple[Current, LedgerRow]:
-        """Read `current`, then head; an older head than the last one is a stale replica's and is passed over."""
-        current = ledger.current()
+        """Read `current`, then head; an older head than the last one is a stale replica's and is passed over.
+
+        A `current` of less than 100 ms ago was read before head, too.
+        """
+        now_s = self._monotonic()
+        if self.newest is None or now_s - self._current_s >= EVERY_S:
+            current, self._current_s = ledger.current(), now_s
+        else:
+            current = self.newest[0]
         head = ledger.head()
         if self.newest is not None and head.seq < self.newest[1].seq:
             head = self.newest[1]
+        if self.newest is not None and head.seq > self.newest[1].seq:
+            self._between_s, self._head_s = now_s - self._head_s, now_s
         if current.cut_seq > head.seq:
             raise CutPassedHead(
                 f"{self.declared.dataset}: generation {current.gen}: expected its cut at most at head, "
@@ -151,6 +170,11 @@ class Follower:
             )
         self.newest = (current, head)
         return current, head
+
+    def _pause(self) -> float:
+        """Return how long to wait for the next look, in seconds: the shorter, the quicker micro-batches come."""
+        between_s = max(self._between_s, self._monotonic() - self._head_s)
+        return min(max(between_s / LOOKS, SOONEST_S), EVERY_S)
 
     # ---- a newer generation, aside ---------------------------------------------------------------------------------
 
@@ -213,8 +237,9 @@ class Follower:
                 served, self._ready = self._ready, None
         if served is None:
             return
+        begun = self._next_alerts(stores, old, head)
         served = self._caught_up(served, stores, head)
-        alerts = self._alerts(stores, old, served.tail.row)
+        alerts = begun() if begun and served.tail.row.seq == head.seq else self._alerts(stores, old, served.tail.row)
         troubles = (self._failure.missing,) if self._failure else ()
         self.snapshot = Snapshot(served.declaration, served.generation, served.tail, alerts, head, troubles)
 
@@ -239,7 +264,7 @@ class Follower:
         """Merge ledger rows up to `through`, some at a time, until one cannot be merged."""
         while held.row.seq < through:
             rows = self._rows(stores.ledger, held.row.seq, through)
-            held = tail.follow(held, declaration, rows, stores.fragments)
+            held = tail.follow(held, declaration, rows, stores.fragments, self._aside)
             failpoints.hit("serving.tail")
             if held.stop is not None:
                 break
@@ -253,6 +278,12 @@ class Follower:
             rows = self._rows(stores.ledger, held.through_seq, row.seq)
             held = recent.follow(held, rows, stores.alerts)
         return held
+
+    def _next_alerts(self, stores: Stores, old: Snapshot | None, head: LedgerRow) -> Callable[[], Recent] | None:
+        """Begin to read the alerts of head beside its fragments, when they are all that is new; None when they are not."""
+        if old is None or not head.alerts or old.recent.through_seq != head.seq - 1:
+            return None
+        return self._aside(partial(recent.follow, old.recent, [head], stores.alerts))
 
     def _rows(self, ledger: Ledger, after: int, through: int) -> list[LedgerRow]:
         """Return the next ledger rows up to `through`; the one that is head has just been read."""

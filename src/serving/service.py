@@ -13,7 +13,7 @@ from braid.acknowledgements import Acknowledgement, Place
 from braid.declaration import Declaration
 from braid.errors import Gap
 from braid.ledger import Offsets, check_log
-from braid.ports import Acknowledgements, Clock
+from braid.ports import Acknowledgements, Aside, Clock, at_once
 from serving import operations, vitals
 from serving.answers import Covered
 from serving.cursors import Cursor, Pins
@@ -85,6 +85,7 @@ class Service:
     ----------
     datasets : by name
     hive : asks HiveServer2 for a sign of life; raises StoreUnavailable
+    aside : lets a follower read several things side by side
     """
 
     def __init__(
@@ -93,12 +94,15 @@ class Service:
         hive: Callable[[], object],
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        aside: Aside = at_once,
     ) -> None:
         self.clock = clock
         self._monotonic = monotonic
         self.pins = Pins(monotonic)
         self.history = History()
-        self.followers = {name: Follower(d.declaration, d.stores, clock, monotonic) for name, d in datasets.items()}
+        self.followers = {
+            name: Follower(d.declaration, d.stores, clock, monotonic, aside=aside) for name, d in datasets.items()
+        }
         self._waiting = {name: Waiting() for name in datasets}
         self._rates = {name: Rates() for name in datasets}
         self._jobs = {name: d.jobs for name, d in datasets.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from braid import gaps
@@ -16,7 +17,7 @@ from braid.aggregates import FP_MODULUS, State
 from braid.declaration import Declaration, ViewSpec
 from braid.gaps import Accepted
 from braid.ledger import LedgerRow
-from braid.ports import Fragments
+from braid.ports import Aside, Fragments, at_once
 from braid.views import Fragment, coarsen, put
 from serving.grid import EMPTY, Grid, Place
 
@@ -99,7 +100,9 @@ def begin(
     )
 
 
-def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], fragments: Fragments) -> Tail:
+def follow(
+    tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], fragments: Fragments, aside: Aside = at_once
+) -> Tail:
     """Return the tail with more ledger rows merged: as many as can be, in order.
 
     When a gap among them gave up rows that the tail has merged, it begins again at the cut, without them.
@@ -110,6 +113,7 @@ def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], frag
     declaration : the one in force
     rows : ledger rows from tail.row.seq + 1 on, none missing
     fragments : where their states are read, once per finest view
+    aside : lets the views be read side by side
 
     Raises
     ------
@@ -122,7 +126,8 @@ def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], frag
         return begin(declaration, tail.cut, through_cut, lost, max(row.seq for row in rows if gaps.lost([row])))
     taken, stop = _mergeable(rows, declaration.hash)
     micro = [row for row in taken if row.kind == "micro" and row.seq not in lost]
-    read = {view.name: _by_seq(fragments.read(view, micro) if micro else []) for view in declaration.fragment_views}
+    begun = {view.name: aside(partial(fragments.read, view, micro)) for view in declaration.fragment_views if micro}
+    read = {view.name: _by_seq(begun[view.name]() if micro else []) for view in declaration.fragment_views}
     for i, row in enumerate(taken):
         if row.kind == "micro" and row.seq not in lost and (wrong := _differs(row, read)):
             taken, stop = taken[:i], wrong
@@ -131,7 +136,7 @@ def follow(tail: Tail, declaration: Declaration, rows: Sequence[LedgerRow], frag
         return replace(tail, stop=stop)
     if lost != tail.lost | gaps.lost(taken):
         # it ends before the gap row: as of there, what that gives up still counts
-        return replace(follow(tail, declaration, taken, fragments), stop=stop)
+        return replace(follow(tail, declaration, taken, fragments, aside), stop=stop)
     fresh = [gaps.accepted(row) for row in taken if row.kind == "gap"]
     missing = (*tail.gaps, *map(_gap, fresh))
     merged = _merged(tail, declaration, [row for row in taken if row.seq not in lost], read)

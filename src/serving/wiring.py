@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from flask import Flask
 
 from braid.adapters import cassandra, heartbeat, hive
+from braid.adapters.behind import Aside
 from braid.adapters.cassandra import Cassandra
 from braid.adapters.cassandra.session import NoAnswer
 from braid.adapters.chosen import running
@@ -60,7 +61,7 @@ def application(settings: Settings, access: Access | None = None) -> Flask:
     log = Once(lambda: KafkaLog(settings.kafka_bootstrap, KAFKA_MS))
     datasets = {name: _dataset(settings, d, store, log) for name, d in declarations.items()}
     sign_of_life = hive.connect(settings, HIVE_ALIVE_S)
-    service = Service(datasets, sign_of_life.ping, SystemClock())
+    service = Service(datasets, sign_of_life.ping, SystemClock(), aside=Aside())
     service.start()
     return create_app(settings, service, access)
 

@@ -15,10 +15,9 @@ Running a micro-batch twice changes nothing, and running two drivers at once let
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, TypeVar
 
 from braid import ledger, views
 from braid.aggregates import Moments, State
@@ -26,26 +25,10 @@ from braid.alerts import Alert
 from braid.declaration import AlertRule, Declaration, ViewSpec
 from braid.errors import RangeRefused
 from braid.ledger import LedgerRow
-from braid.ports import Alerts, Clock, DeadLetters, Fragments, Ledger, Log, Projections, SeenIds, Source
+from braid.ports import Alerts, Aside, Clock, DeadLetters, Fragments, Ledger, Log, Projections, SeenIds, Source, at_once
 from braid.seen import taken_over
 from braid.views import Fragment, Key, View
 from speed_layer import fold
-
-T = TypeVar("T")
-
-
-class Aside(Protocol):
-    """Lets a job run beside the caller; what it returns waits for the outcome, which may be an error."""
-
-    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
-        """Begin the job."""
-        ...
-
-
-def at_once(job: Callable[[], T], /) -> Callable[[], T]:
-    """Do a job before anything else; of the port `Aside` the one without a thread."""
-    outcome = job()
-    return lambda: outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from braid.alerts import Alert
 from braid.declaration import AlertRule, ViewSpec
 from braid.errors import LostRace
 from braid.ledger import LedgerRow
-from braid.ports import DeadLetterRow, Log, Projections
+from braid.ports import Aside, DeadLetterRow, Log, Projections, at_once
 from braid.seen import Identity
 from braid.views import Fragment, Key, View
-from speed_layer.microbatch import Aside, Ports, at_once
+from speed_layer.microbatch import Ports
 from tests.model.events import TOPIC, Event
 
 Write = Callable[[], object]

@@ -24,7 +24,7 @@ from braid.adapters.behind import Behind, BehindSeenIds
 from braid.bulk import Counted
 from braid.errors import BraidError, CutPassedHead, Gap, RollbackRefused
 from braid.ledger import Current, Offsets, Range
-from braid.ports import DeadLetterRow
+from braid.ports import DeadLetterRow, at_once
 from braid.seen import id_bytes
 from serving.follower import Follower
 from serving.follower import Stores as Served
@@ -33,7 +33,17 @@ from tests.model import batch, events
 from tests.model.events import BEGIN_US, DECLARATION, TOPIC, Event, Producer
 from tests.model.oracle import Oracle, Wrong, expect
 from tests.model.spark import Checkpoints, ConcurrentUpdate, Query
-from tests.model.stores import Crash, Fuse, FusedDeadLetters, FusedLedger, FusedSeenStore, Lazily, ModelHistory, Stores
+from tests.model.stores import (
+    Crash,
+    Fuse,
+    FusedDeadLetters,
+    FusedLedger,
+    FusedSeenStore,
+    Lazily,
+    Lazy,
+    ModelHistory,
+    Stores,
+)
 
 SECOND_US = 1_000_000
 
@@ -502,7 +512,8 @@ class World:
     def _follower(self) -> Follower:
         stores = self.stores
         served = Served(stores.ledger, stores.fragments, stores.alerts, stores.generations)
-        return Follower(DECLARATION, lambda: served, self.clock, lambda: float(self.turn * 40), Inline())
+        late = (lambda job: Lazy(job).result) if self.turn % 2 else at_once
+        return Follower(DECLARATION, lambda: served, self.clock, lambda: float(self.turn * 40), Inline(), late)
 
     def ask(self, number: int) -> None:
         """Let one worker look at the stores, and hold its answers against the oracle."""

@@ -279,8 +279,11 @@ def client_of(*worlds: World, access: Access | None = None) -> FlaskClient:
 
 
 def step(client: FlaskClient) -> None:
-    """Let every follower and watch look once more."""
-    client.application.extensions["braid"].step()
+    """Let every follower and watch look once more, at `current` too, though no time has passed."""
+    service = client.application.extensions["braid"]
+    for follower in service.followers.values():
+        follower._current_s = 0.0
+    service.step()
 
 
 def states_of(answer: Any, declaration: Declaration, view: str) -> dict[Any, Any]:

@@ -7,7 +7,20 @@ import pytest
 
 from braid.ledger import LedgerRow, Range
 from serving import recent, tail
-from tests.unit.serving_world import PLACE, RIDES, START_US, World, alert, client_of, ride, service_of, states_of, step
+from serving.follower import EVERY_S, SOONEST_S, Follower
+from tests.unit.serving_world import (
+    PLACE,
+    RIDES,
+    START_US,
+    AtOnce,
+    World,
+    alert,
+    client_of,
+    ride,
+    service_of,
+    states_of,
+    step,
+)
 
 MINUTES = "/api/v1/datasets/rides/views/rides_by_minute"
 
@@ -61,6 +74,56 @@ def test_a_ledger_row_that_was_just_read_as_head_is_not_read_again(monkeypatch: 
     step(client)
     assert set(asked) == {(4, 6)}
     assert states_of(answer(client), RIDES, "rides_by_minute") == world.naive("rides_by_minute")
+
+
+def test_head_is_looked_at_more_often_than_current_and_the_more_often_the_quicker_micro_batches_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World().genesis()
+    rides(world)
+    service = service_of(world)
+    follower = service.followers["rides"]
+    asked: list[str] = []
+    for name in ("current", "head"):
+        read = getattr(world.ledger, name)
+        monkeypatch.setattr(world.ledger, name, lambda name=name, read=read: asked.append(name) or read())
+    follower.step()
+    assert asked == ["current", "head"] and follower._pause() == EVERY_S
+    for later_s in (0.0625, 0.0625, 0.0625):
+        world.monotonic.at_s += later_s
+        follower.step()
+    assert asked == ["current", "head", "head", "current", "head", "head"]
+    for between_s, pause_s in ((0.4, 0.05), (0.1, SOONEST_S), (5.0, EVERY_S)):
+        world.commit([ride(90, "Oslo", 1, 3)])
+        follower.step()
+        world.monotonic.at_s += between_s
+        world.commit([ride(91, "Oslo", 1, 3)])
+        follower.step()
+        assert follower._pause() == pytest.approx(pause_s)
+    world.monotonic.at_s += 3600  # nothing came any more
+    assert follower._pause() == EVERY_S
+
+
+def test_what_is_new_is_read_side_by_side_and_what_is_read_for_nothing_is_not_believed() -> None:
+    begun: list[Any] = []
+
+    def aside(job: Any) -> Any:
+        begun.append(job)
+        return job
+
+    world = World().genesis()
+    rides(world)
+    follower = Follower(RIDES, world.stores, world.clock, world.monotonic, AtOnce(), aside)
+    follower.step()
+    begun.clear()
+    world.commit([ride(6, "Oslo", 1, 3)], alerts=[alert(START_US, "Oslo", 1, 0)])
+    follower.step()
+    assert len(begun) == 2  # the one finest view, and the alerts
+    assert follower.snapshot is not None and len(follower.snapshot.recent.alerts) == 1
+    world.commit([ride(7, "Oslo", 1, 3)], alerts=[alert(START_US, "Oslo", 1, 1)], view_n={"rides_by_minute": 2})
+    follower.step()
+    assert follower.snapshot.tail.row.seq == follower.snapshot.recent.through_seq == 4 < follower.snapshot.head.seq
+    assert len(follower.snapshot.recent.alerts) == 1
 
 
 def test_a_published_generation_takes_the_place_of_its_fragments() -> None:

@@ -70,7 +70,7 @@ class Behind:
 
 
 class Aside:
-    """Lets jobs run beside the caller, each in a thread of a few; the port of `speed_layer.microbatch`."""
+    """Lets jobs run beside the caller, each in a thread of a few."""
 
     def __init__(self, threads: int = 3) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="aside")
