@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -259,7 +261,9 @@ class World:
     def follower(self, declared: Declaration = OLD) -> Follower:
         """Return a worker of the API that has looked at the stores once."""
         stores = Served(self.ledger, self.fragments, self.alerts, Catalogued(self), self.files)
-        found = Follower(declared, lambda: stores, self.clock, lambda: float(self.clock.now_us()), Inline())
+        found = Follower(
+            declared, lambda: stores, self.clock, partial(next, count(0.0, 60.0)), Inline()
+        )  # every look a minute later
         found.step()
         return found
 

@@ -24,7 +24,7 @@ from braid.adapters.behind import Behind, BehindSeenIds
 from braid.bulk import Counted
 from braid.errors import BraidError, CutPassedHead, Gap, RollbackRefused
 from braid.ledger import Current, Offsets, Range
-from braid.ports import DeadLetterRow, at_once
+from braid.ports import Aside, DeadLetterRow, at_once
 from braid.seen import id_bytes
 from serving.follower import Follower
 from serving.follower import Stores as Served
@@ -138,7 +138,7 @@ class World:
         self.zombies: list[tuple[int, Driver]] = []
         self.jobs: list[Iterator[str]] = []
         self.load: Iterator[str] | None = None  # history that is taken in; it holds the stream's lock
-        self.followers = [self._follower() for _ in range(2)]
+        self.followers = [self._follower(), self._follower(late=True)]
         self.shown: dict[int, Any] = {}
         self.asked: dict[int, int] = {}
         self.files: list[memory.MemorySeenIds] = []  # copies of the seen-ids file, as a backup would hold them
@@ -509,11 +509,11 @@ class World:
             self.jobs.remove(job)
         self.look(None)
 
-    def _follower(self) -> Follower:
+    def _follower(self, *, late: bool = False) -> Follower:
         stores = self.stores
         served = Served(stores.ledger, stores.fragments, stores.alerts, stores.generations)
-        late = (lambda job: Lazy(job).result) if self.turn % 2 else at_once
-        return Follower(DECLARATION, lambda: served, self.clock, lambda: float(self.turn * 40), Inline(), late)
+        aside: Aside = (lambda begun: Lazy(begun).result) if late else at_once
+        return Follower(DECLARATION, lambda: served, self.clock, lambda: float(self.turn * 40), Inline(), aside)
 
     def ask(self, number: int) -> None:
         """Let one worker look at the stores, and hold its answers against the oracle."""
