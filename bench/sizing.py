@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench import events
+
 HEAD = (
-    "| events/s | p50, p99 of freshness | ids an hour | memory of everything | Kafka | Cassandra | seen ids | master |\n"
-    "|---|---|---|---|---|---|---|---|"
+    "| events/s | keys × windows in each micro-batch | p50, p99 of freshness | ids an hour | memory of everything "
+    "| Kafka | Cassandra | seen ids | master |\n"
+    "|---|---|---|---|---|---|---|---|---|"
 )
+KEYS, WINDOWS = len(events.CLASSES) + 1, 3_600_000_000 // events.WINDOW_US  # the probes' key, too
 
 
 def main() -> int:
@@ -43,6 +47,7 @@ def table(run: dict[str, Any]) -> Iterator[str]:
         hour = rate * 3600
         cells = [
             f"{rate:,.0f}",
+            f"{KEYS} × {WINDOWS}",
             f"{ages[len(ages) // 2]:.2f}, {ages[int(len(ages) * 0.99)]:.2f} s",
             f"{hour / 1e6:,.1f} M",
         ]

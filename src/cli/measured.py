@@ -1,6 +1,6 @@
 """How fresh a running Braid is, by its own records: when Kafka appended each record, when the ledger committed it.
 
-The ledger row makes a micro-batch visible; the API follows the ledger every 100 ms.
+The ledger row makes a micro-batch visible; the API follows the ledger at least every 100 ms.
 """
 
 from __future__ import annotations

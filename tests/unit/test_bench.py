@@ -294,7 +294,7 @@ def test_the_sizing_table_has_the_rates_that_were_sustained_and_no_other() -> No
     }  # fmt: skip
     lines = "\n".join(sizing.table(run)).splitlines()
     assert len(lines) == 3
-    assert lines[2].startswith("| 5,000 | 0.05, 0.10 s | 18.0 M |  | 1.80 GB/h |")
+    assert lines[2].startswith("| 5,000 | 7 × 6 | 0.05, 0.10 s | 18.0 M |  | 1.80 GB/h |")
     assert list(sizing.table(run | {"run": {"quick": True}})) == [sizing.HEAD]
 
 
