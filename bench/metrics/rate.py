@@ -16,10 +16,8 @@ from stack import up as stack
 from stack.layers import layers
 
 NAME = "steps"
-SLOPE, LAG_S = (
-    0.01,
-    5.0,
-)  # a step is sustained while the lag grows by at most this part of the rate, and is below so much traffic
+# a step is sustained unless the lag surely (95 %) grows by more than this part of the rate, and while it is below so much traffic
+SLOPE, LAG_S = 0.01, 5.0
 
 
 def run(lab: Lab, size: Size) -> Result:
@@ -49,14 +47,16 @@ def run(lab: Lab, size: Size) -> Result:
 def sustained(one: Slice) -> tuple[bool, float, float]:
     """Return whether a step was sustained, the lag's slope in events/s, and the last lag in events.
 
-    The slope is that of the second half of the step: until then the lag grows to that of a micro-batch.
+    The slope is that of the second half of the step: until then the lag grows to that of a micro-batch. It goes up and down by as much
+    with each of them, so a slope has an interval.
     """
     began, ended = one.load["began_s"], one.load["began_s"] + one.load["seconds"]
     lags = [(at, lag) for at, lag in one.lags if (began + ended) / 2 <= at <= ended]
-    steep = stats.slope(lags)
-    if one.void or steep is None:
-        return False, steep or 0.0, lags[-1][1] if lags else 0.0
-    return steep <= SLOPE * one.rate and lags[-1][1] <= LAG_S * one.rate, steep, lags[-1][1]
+    line = stats.fitted(lags)
+    if one.void or line is None or line.half is None:
+        return False, line.slope if line else 0.0, lags[-1][1] if lags else 0.0
+    grows = line.slope - line.half > SLOPE * one.rate
+    return not grows and lags[-1][1] <= LAG_S * one.rate, line.slope, lags[-1][1]
 
 
 def _tabled(found: Result, climbed: Sequence[Slice]) -> None:

@@ -209,6 +209,9 @@ def test_a_step_is_sustained_while_the_lag_neither_grows_nor_is_long() -> None:
     assert not rate.sustained(_slice(1_000, [(t, 100.0 * t) for t in range(10)]))[0]
     assert not rate.sustained(_slice(1_000, [(t, 6_000.0) for t in range(10)]))[0]
     assert not rate.sustained(_slice(1_000, [(t, 0.0) for t in range(10)], "wrong"))[0]
+    teeth = (100.0, 900.0, 400.0, 1_200.0, 300.0)
+    assert rate.sustained(_slice(1_000, [(t, teeth[t % 5] + 20 * t) for t in range(10)]))[0]  # 2 % within the interval
+    assert not rate.sustained(_slice(1_000, [(t, teeth[t % 5] + 500 * t) for t in range(10)]))[0]
 
 
 def test_a_void_slice_leaves_its_reason_and_no_number() -> None:
