@@ -103,9 +103,9 @@ class Follower:
         self._failure: Failure | None = None
         self._aside = aside
         self._retry_tail_s = 0.0
-        self._current_s = 0.0  # when `current` was read, and head was first seen; monotonic
-        self._head_s = 0.0
-        self._between_s = EVERY_S * LOOKS  # the two newest heads
+        self._current_s = 0.0  # when `current` was read, monotonic seconds
+        self._head_s = 0.0  # when the newest head was first seen, and how long after the one before
+        self._between_s = EVERY_S * LOOKS
         self.watch = Watch("cassandra", self.step, self._pause, clock, monotonic)
 
     def start(self) -> None:
@@ -159,10 +159,11 @@ class Follower:
         else:
             current = self.newest[0]
         head = ledger.head()
-        if self.newest is not None and head.seq < self.newest[1].seq:
-            head = self.newest[1]
-        if self.newest is not None and head.seq > self.newest[1].seq:
-            self._between_s, self._head_s = now_s - self._head_s, now_s
+        if self.newest is not None:
+            if head.seq < self.newest[1].seq:
+                head = self.newest[1]
+            elif head.seq > self.newest[1].seq:
+                self._between_s, self._head_s = now_s - self._head_s, now_s
         if current.cut_seq > head.seq:
             raise CutPassedHead(
                 f"{self.declared.dataset}: generation {current.gen}: expected its cut at most at head, "
@@ -237,7 +238,7 @@ class Follower:
                 served, self._ready = self._ready, None
         if served is None:
             return
-        begun = self._next_alerts(stores, old, head)
+        begun = self._next_alerts(stores, old, head) if served.tail.stop is None else None
         served = self._caught_up(served, stores, head)
         alerts = begun() if begun and served.tail.row.seq == head.seq else self._alerts(stores, old, served.tail.row)
         troubles = (self._failure.missing,) if self._failure else ()

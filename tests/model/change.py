@@ -261,9 +261,8 @@ class World:
     def follower(self, declared: Declaration = OLD) -> Follower:
         """Return a worker of the API that has looked at the stores once."""
         stores = Served(self.ledger, self.fragments, self.alerts, Catalogued(self), self.files)
-        found = Follower(
-            declared, lambda: stores, self.clock, partial(next, count(0.0, 60.0)), Inline()
-        )  # every look a minute later
+        minutes = partial(next, count(0.0, 60.0))  # every look is a minute later
+        found = Follower(declared, lambda: stores, self.clock, minutes, Inline())
         found.step()
         return found
 
