@@ -112,8 +112,8 @@ class Seeded:
             for i, (reason, raw) in enumerate((dead or {}).items())
         ]
         self.stores.dead_letters.write(row.seq, row.attempt, letters)
+        self.events += events  # before the row: whoever reads it compares with what is here
         self.stores.ledger.append(row := chain.with_totals(head, row))
-        self.events += events
         return row
 
     def alert(self, event: Event, offset: int) -> Alert:
