@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from bench import events
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 
 PROBE_EVERY_S = 0.05
 _TICK_S = 0.002

@@ -26,7 +26,7 @@ from braid.settings import JAR_SETS
 _TURNS, _EVERY_S = 20_000, 0.05  # about 1 ms of a core, 20 times a second
 _WRITES = 30
 _PACKAGES = (
-    "pyspark", "kafka-python", "cassandra-driver", "lmdb", "duckdb", "polars", "numpy", "pyarrow", "flask", "gunicorn",
+    "pyspark", "confluent-kafka", "kafka-python", "cassandra-driver", "lmdb", "duckdb", "polars", "numpy", "pyarrow", "flask", "gunicorn",
 )  # fmt: skip
 
 

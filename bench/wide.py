@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.lab import Client, Failed, Lab, eventually, say, status, view
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 
 VIEW = "by_key"
 WINDOW_S = 600

@@ -12,7 +12,7 @@ from bench import stats, wide
 from bench.lab import Failed, Lab, say, view
 from bench.results import Result, Row, Size, Target
 from bench.slices import served
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 from braid.settings import LOOPBACK
 
 NAME = "wide"

@@ -11,7 +11,7 @@ from bench.lab import Client, Failed, Lab, eventually, medians, say, status, vie
 from bench.metrics.api import load
 from bench.results import Result, Row, Size, Target
 from bench.slices import SEED, STREAM, Warm, measured, warm
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 
 HISTORY, TAIL = "longhistory", "longtail"
 

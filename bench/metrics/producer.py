@@ -11,7 +11,7 @@ from collections.abc import Callable
 from bench import events, kafka_tools, stats
 from bench.lab import Failed, Lab, say
 from bench.results import Result, Row, Size, Target
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 
 NAME = "sends"
 _MOST = 20_000  # unacknowledged at most, as in Braid's own producer

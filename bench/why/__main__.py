@@ -29,7 +29,8 @@ from bench.why import chart, common_build, load
 from bench.why.load import Counts, Sale
 from braid.adapters import environment
 from braid.adapters.cassandra.session import Session, opened
-from braid.adapters.kafka import EventProducer, KafkaLog
+from braid.adapters.kafka import KafkaLog
+from braid.adapters.kafka_producer import EventProducer
 from braid.instants import instant_us, iso
 from braid.settings import Settings
 from stack.layers import layers

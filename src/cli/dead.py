@@ -124,6 +124,7 @@ def replay(
     """Send dead letters again, as new records of the same bytes; those that would be set aside again stay."""
     from braid.adapters import kafka
     from braid.adapters.clock import SystemClock
+    from braid.adapters.kafka_producer import EventProducer
     from cli.held import held
     from producer.replay import Journal
     from producer.replay import replay as run
@@ -133,7 +134,7 @@ def replay(
     with held(dataset) as here, kafka.KafkaLog(here.settings.kafka_bootstrap) as log:
         letters = _chosen(here, log, positions or [], reason, since)
         journal = Journal(here.settings.home / "dead" / dataset)
-        sender = nullcontext() if dry_run else kafka.EventProducer(here.settings.kafka_bootstrap, linger_ms=0)
+        sender = nullcontext() if dry_run else EventProducer(here.settings.kafka_bootstrap, linger_ms=0)
         found = []
         with sender as producer:
             for one in run(

@@ -51,7 +51,8 @@ def cassandra(settings: "Settings", execute: str) -> None:
 
 def kafka(settings: "Settings", execute: str) -> None:
     """Prompt for topics, their newest records, and one record by hand."""
-    from braid.adapters.kafka import EventProducer, KafkaLog, newest
+    from braid.adapters.kafka import KafkaLog, newest
+    from braid.adapters.kafka_producer import EventProducer
 
     def run(line: str) -> None:
         verb, _, rest = line.strip().partition(" ")

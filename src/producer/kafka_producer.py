@@ -17,7 +17,8 @@ if __package__ in {None, ""}:  # run as a file: its folder stands first on the p
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from braid.adapters import environment, failpoints
-from braid.adapters.kafka import PARTITIONS, EventProducer, KafkaLog
+from braid.adapters.kafka import PARTITIONS, KafkaLog
+from braid.adapters.kafka_producer import EventProducer
 from braid.errors import BraidError, StoreUnavailable
 from braid.instants import iso
 from producer.feeds import Feed, Rows, live

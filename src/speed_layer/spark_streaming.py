@@ -25,6 +25,7 @@ from braid.adapters import spark as frames
 from braid.adapters.behind import Aside, Behind, BehindProjections, BehindSeenIds
 from braid.adapters.clock import SystemClock
 from braid.adapters.heartbeat import REFUSED, Heartbeat
+from braid.adapters.kafka_producer import EventProducer
 from braid.adapters.published import PublishedProjections
 from braid.declaration import Declaration
 from braid.declaration_reader import load_all
@@ -181,7 +182,7 @@ def _projections(
         return tables
     for topic in published.values():
         log.create(topic, kafka.PARTITIONS)
-    sender = closing.enter_context(kafka.EventProducer(settings.kafka_bootstrap, linger_ms=0))
+    sender = closing.enter_context(EventProducer(settings.kafka_bootstrap, linger_ms=0))
     return PublishedProjections(tables, declaration, published, sender)
 
 

@@ -22,7 +22,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from braid.adapters.chosen import running as chosen_datasets
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 from braid.declaration import Declaration
 from braid.settings import Settings
 from stack.layers import layers

@@ -15,7 +15,8 @@ from braid import ledger as chain
 from braid import records
 from braid.adapters import durable
 from braid.adapters.clock import SystemClock
-from braid.adapters.kafka import EventProducer, Seen, between
+from braid.adapters.kafka import Seen, between
+from braid.adapters.kafka_producer import EventProducer
 from braid.adapters.master import MANIFEST, TALLY, Cut, Master, tally_text, topic_folder
 from braid.ledger import LedgerRow, Range
 from braid.views import Fragment, fold, totals

@@ -23,6 +23,7 @@ from batch_layer import schedule
 from braid.adapters import cassandra, heartbeat, hive, kafka
 from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveCatalogue, HiveGenerations
+from braid.adapters.kafka_producer import EventProducer
 from braid.adapters.memory import Record
 from braid.declaration import Declaration
 from braid.declaration_reader import load
@@ -44,7 +45,7 @@ class RealSpeed(Speed):
         super().__init__(declaration, log=log, ledger=stores.ledger, fragments=stores.fragments)
 
     def send(self, count: int) -> None:
-        with kafka.EventProducer(self.settings.kafka_bootstrap) as producer:
+        with EventProducer(self.settings.kafka_bootstrap) as producer:
             for _ in range(count):
                 producer.send(self.topic.name, None, self.next()[0] or b"", self.random.randrange(2))
 

@@ -12,7 +12,7 @@ from kafka.structs import TopicPartition
 
 from braid import gaps
 from braid.adapters.clock import SystemClock
-from braid.adapters.kafka import EventProducer
+from braid.adapters.kafka_producer import EventProducer
 from braid.declaration_reader import parse
 from braid.settings import Settings
 from speed_layer import accept

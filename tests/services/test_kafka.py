@@ -9,7 +9,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource
 
-from braid.adapters.kafka import Delivery, EventProducer, KafkaLog
+from braid.adapters.kafka import KafkaLog
+from braid.adapters.kafka_producer import Delivery, EventProducer
 from braid.errors import StoreUnavailable
 from braid.settings import Settings
 from tests.contracts import LogContract
@@ -125,7 +126,7 @@ def test_a_record_that_is_too_large_fails_by_name(
 ) -> None:
     name = topic()
     log.create(name, 1)
-    with pytest.raises(StoreUnavailable, match="MessageSizeTooLarge"):
+    with pytest.raises(StoreUnavailable, match="MSG_SIZE_TOO_LARGE"):
         producer.send(name, b"key", b"x" * 2_000_000)
     assert log.latest([name]) == {(name, 0): 0}
 

@@ -26,7 +26,8 @@ import pytest
 from batch_layer.schedule import LAST, write
 from braid.adapters import cassandra
 from braid.adapters.clock import SystemClock
-from braid.adapters.kafka import EventProducer, KafkaLog
+from braid.adapters.kafka import KafkaLog
+from braid.adapters.kafka_producer import EventProducer
 from braid.declaration import Declaration, Topic
 from braid.declaration_reader import load_all
 from braid.errors import StoreUnavailable

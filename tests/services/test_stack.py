@@ -13,7 +13,8 @@ import pytest
 from braid.adapters import hive
 from braid.adapters.cassandra.session import Session, opened
 from braid.adapters.environment import load
-from braid.adapters.kafka import EventProducer, KafkaLog, newest
+from braid.adapters.kafka import KafkaLog, newest
+from braid.adapters.kafka_producer import EventProducer
 from braid.errors import NotReady
 from braid.settings import Settings
 from stack import home, readiness

@@ -1,4 +1,4 @@
-"""The log on a real Kafka: where its topics stand (`KafkaLog`), and the one way into it (`EventProducer`).
+"""The log on a real Kafka: where its topics stand (`KafkaLog`), and what they hold; the way into it is `kafka_producer`.
 
 Offsets mean the next record. Ends are asked as `read_committed`, like every reader of Braid reads: a transaction of
 somebody else that is still open holds them back, and an answer never covers a record that may yet be taken away.
@@ -11,13 +11,12 @@ import logging
 import socket
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata, TopicPartition
@@ -26,7 +25,6 @@ from braid.errors import Gap, StoreUnavailable
 from braid.ledger import Offsets, Partition
 
 TIMEOUT_MS = 10_000
-DELIVERY_MS = 120_000  # a broker that restarts is waited for
 RETRY_S = 0.1
 RECONNECT_MS = 1_000  # the client's own 30 s would be most of an outage
 PARTITIONS = 3  # of a new topic; never changed afterwards
@@ -55,7 +53,7 @@ def _answering(bootstrap: str, what: str) -> Iterator[None]:
         raise StoreUnavailable(f"Kafka at {bootstrap}: {what}: {text}; is it up? ask `braid status`") from error
 
 
-def _knock(bootstrap: str) -> list[str]:
+def knock(bootstrap: str) -> list[str]:
     """Return the addresses of `bootstrap` once one takes a connection; the client itself would try on in silence.
 
     Raises
@@ -92,7 +90,7 @@ class KafkaLog:
         self._bootstrap = bootstrap
         self._timeout_s = timeout_ms / 1000
         self._turn = threading.Lock()  # the client is for one thread at a time
-        addresses = _knock(bootstrap)
+        addresses = knock(bootstrap)
         with _answering(bootstrap, "connecting"):
             self._admin = KafkaAdminClient(
                 bootstrap_servers=addresses,
@@ -224,7 +222,7 @@ def newest(bootstrap: str, topic: str, limit: int) -> list[Seen]:
         begin, end = log.earliest([topic]), log.latest([topic])
     found: list[Seen] = []
     with _answering(bootstrap, f"reading {topic}"):
-        consumer = KafkaConsumer(bootstrap_servers=_knock(bootstrap), isolation_level="read_committed")
+        consumer = KafkaConsumer(bootstrap_servers=knock(bootstrap), isolation_level="read_committed")
         try:
             wanted = {TopicPartition(*p): (max(begin[p], end[p] - limit), end[p]) for p in end if end[p] > begin[p]}
             consumer.assign(list(wanted))
@@ -297,7 +295,7 @@ def between(bootstrap: str, start: Offsets, end: Offsets) -> Iterator[tuple[str,
             )
     with _answering(bootstrap, f"reading {', '.join(sorted({topic for topic, _ in wanted}))}"):
         consumer = KafkaConsumer(
-            bootstrap_servers=_knock(bootstrap), isolation_level="read_committed", max_poll_records=50_000
+            bootstrap_servers=knock(bootstrap), isolation_level="read_committed", max_poll_records=50_000
         )
         try:
             places = {TopicPartition(*p): span for p, span in wanted.items()}
@@ -314,107 +312,3 @@ def between(bootstrap: str, start: Offsets, end: Offsets) -> Iterator[tuple[str,
                     )
         finally:
             consumer.close()
-
-
-class Delivery(Protocol):
-    """What became of one event: `is_done` once the broker acknowledged or refused it, `exception` when refused."""
-
-    @property
-    def is_done(self) -> bool: ...
-    @property
-    def exception(self) -> BaseException | None: ...
-
-
-class EventProducer:
-    """Sends keyed events: `acks=all`, idempotent, lz4, batched.
-
-    Sending never blocks and never bounds memory (kafka-python 3 has no buffer limit): the caller counts what is not
-    yet acknowledged. A broker that is down is retried until the delivery time-out of 120 s.
-
-    Parameters
-    ----------
-    bootstrap : `host:port`, several separated by commas
-    linger_ms : how long a batch may wait for company
-
-    Raises
-    ------
-    StoreUnavailable
-        No broker answers there within 10 s.
-    """
-
-    def __init__(self, bootstrap: str, linger_ms: int = 5, timeout_ms: int = TIMEOUT_MS) -> None:
-        addresses = _knock(bootstrap)
-        with _answering(bootstrap, "connecting"):
-            self._producer = KafkaProducer(
-                bootstrap_servers=addresses,
-                acks="all",
-                enable_idempotence=True,
-                delivery_timeout_ms=DELIVERY_MS,
-                compression_type="lz4",
-                linger_ms=linger_ms,
-                batch_size=262_144,
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
-                bootstrap_timeout_ms=timeout_ms,
-                reconnect_backoff_max_ms=RECONNECT_MS,
-            )
-        self._bootstrap = bootstrap
-        self._partitions: dict[str, int] = {}
-
-    def send(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> Delivery:
-        """Hand over one event and return its delivery at once; the first of a topic asks the broker where it lies."""
-        try:  # no context manager: this runs once an event
-            if key is not None and partition is None:
-                partition = self._partition(topic, key)
-            delivery: Delivery = self._producer.send(topic, value=value, key=key, partition=partition)
-        except KafkaError as error:
-            raise StoreUnavailable(f"Kafka at {self._bootstrap}: sending to {topic}: {error}") from error
-        return delivery
-
-    def delivered(self, topic: str, key: bytes | None, value: bytes | None) -> tuple[int, int]:
-        """Send one event, wait for its acknowledgement and return its partition and offset.
-
-        Raises
-        ------
-        StoreUnavailable
-            The broker refused it, or did not acknowledge it within the delivery time-out.
-        """
-        with _answering(self._bootstrap, f"sending to {topic}"):
-            written = self._producer.send(topic, value=value, key=key).get(timeout=DELIVERY_MS / 1000 + 1)
-        return written.partition, written.offset
-
-    def send_all(self, topic: str, records: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Send keyed records and wait until every one is acknowledged.
-
-        Raises
-        ------
-        StoreUnavailable
-            The broker refused one, or did not acknowledge it within the delivery time-out.
-        """
-        deliveries = [self.send(topic, key, value) for key, value in records]
-        with _answering(self._bootstrap, f"sending to {topic}"):
-            self._producer.flush(timeout=DELIVERY_MS / 1000 + 1)
-            for delivery in deliveries:
-                if delivery.exception is not None:
-                    raise delivery.exception
-
-    def _partition(self, topic: str, key: bytes) -> int:
-        """Return the partition of a key: CRC-32, as librdkafka does, a third of the cost of murmur2 in Python."""
-        if topic not in self._partitions:
-            self._partitions[topic] = len(self._producer.partitions_for(topic))  # a live topic never changes it
-        return zlib.crc32(key) % self._partitions[topic]
-
-    def close(self, timeout_s: float) -> None:
-        """Close; what is not acknowledged within `timeout_s` seconds is given up, and its deliveries fail."""
-        try:
-            self._producer.close(timeout_s)
-        except KafkaError:
-            # its flush timed out, and close() raised before it stopped its thread: stop that, then close what is left
-            self._producer._sender.force_close()  # there is no public way
-            self._producer.close(1)
-
-    def __enter__(self) -> EventProducer:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close(0 if kind else 30)

@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from braid.adapters.kafka import EventProducer, KafkaLog
+from braid.adapters.kafka import KafkaLog
+from braid.adapters.kafka_producer import EventProducer
 from braid.declaration import Declaration
 from braid.errors import StoreUnavailable
 from tests.services.faults.events import KINDS, Events
