@@ -42,6 +42,7 @@ def run(lab: Lab, size: Size) -> Result:
                     for k, b in enumerate(one.batches)
                 ]
                 say(f"soak: {piece + 1} of {pieces}: p99 {stats.quantile(one.ages_s, 0.99):.2f} s")
+            found.samples.append({"looks": seen.found})
         verified = _verified(lab)
     found.rows.append(Row("`braid verify` afterwards", "", 1.0 if not verified else None, note=verified or "clean"))
     series: dict[str, Sequence[tuple[float, float]]] = {"micro-batch time": took}
@@ -71,13 +72,14 @@ def run(lab: Lab, size: Size) -> Result:
 
 
 def _looked(lab: Lab) -> dict[str, float]:
-    """Return memory of everything in MB, files that the programs hold open, and files of the stream's folder."""
-    held = 0
+    """Return memory in MB, of everything and by program, files that the programs hold open, and files of the stream's folder."""
+    held, megabytes = 0, memory(lab.settings)
     for process in home.marked(lab.settings):
         with suppress(psutil.Error):
             held += process.num_fds()
     files = sum(1 for path in (lab.settings.home / "speed" / NAME).rglob("*") if path.is_file())
-    return {"memory": sum(memory(lab.settings).values()), "open files": float(held), "checkpoint files": float(files)}
+    counts = {"memory": sum(megabytes.values()), "open files": float(held), "checkpoint files": float(files)}
+    return counts | {f"memory of {name}": size for name, size in megabytes.items()}
 
 
 def _verified(lab: Lab) -> str:
