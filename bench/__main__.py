@@ -26,15 +26,15 @@ METRICS = (
     "incremental",
     "producer",
     "freshness",
-    "growth",  # goes on with the stream of the one before
-    "rate",
+    "rate",  # goes on with the stream of the one before, as the next does
+    "growth",
     "interference",
     "recovery",
     "memory",
     "writes",
     "api",
 )
-SHARING = ("freshness", "growth")  # one stream
+SHARING = ("freshness", "rate", "growth")  # one stream
 ALONE = ("profile", "soak")  # only when they are asked for: no number to compare, and an hour by itself
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from bench import events, stats
 from bench.lab import CHECKOUT, Failed, Lab, medians, say, view
 from bench.results import Result, Row, Size, Target
-from bench.slices import WARM_S, Braid, Numbers, measured
+from bench.slices import WARM_S, Braid, Numbers, measured, warmed
 from serving import wiring
 from speed_layer.stream import MAX_OFFSETS
 
@@ -46,7 +46,7 @@ def run(lab: Lab, size: Size) -> Result:
     lab.declared(NAME)
     with lab.running(NAME, instrumented={"BENCH_TIMINGS": str(file)}):
         arm = Braid(lab, NAME)
-        measured(lab, arm, rate, size.of(WARM_S, 5), "warm", numbers)
+        warmed(lab, size, arm, rate, numbers)
         skip = len(file.read_text("utf-8").splitlines())
         one = measured(lab, arm, rate, size.of(40, 8), "profile", numbers)
         time.sleep(2)
@@ -107,7 +107,7 @@ def _noop(lab: Lab, size: Size, found: Result, numbers: Numbers, rate: int, took
     load = {"bootstrap": lab.settings.kafka_bootstrap, "topic": topic, "seed": 7, "rate": rate, "probes": False}
     with lab.process("bench.arms.spark", "noop", json.dumps(spec)) as noop:
         noop.hear()
-        for run_, seconds in (("noop-warm", size.of(WARM_S, 5)), ("noop", size.of(30, 8))):
+        for run_, seconds in (("noop-warm", size.of(sum(WARM_S), 5)), ("noop", size.of(30, 8))):
             noop.heard()
             more = {"first": numbers.take(topic, int(rate * seconds)), "seconds": seconds, "run": run_}
             with lab.process("bench.generator", json.dumps(load | more)) as generator:

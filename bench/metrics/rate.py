@@ -10,12 +10,12 @@ from typing import Any
 from bench import events, stats
 from bench.lab import CHECKOUT, Client, Failed, Lab, covered, eventually, say, status
 from bench.results import Result, Row, Size, Target
-from bench.slices import SEED, WINDOWED, Braid, Numbers, Slice, measured
+from bench.slices import SEED, STREAM, WINDOWED, Braid, Numbers, Slice, measured, warm
 from speed_layer.stream import MAX_OFFSETS
 from stack import up as stack
 from stack.layers import layers
 
-NAME = "steps"
+NAME = "behind"
 # a step is sustained unless the lag surely (95 %) grows by more than this part of the rate, and while it is below so much traffic
 SLOPE, LAG_S = 0.01, 5.0
 
@@ -24,18 +24,19 @@ def run(lab: Lab, size: Size) -> Result:
     """Climb; then stop the stream, fill the topic, and let the stream, and after it a noop query, read it."""
     found = Result("rate", "Sustained rate: events per second with bounded lag, exact", "events/s")
     steps = (5_000, 10_000, 20_000, 40_000) if not size.quick else (500, 1_000)
-    numbers = Numbers()
+    stream, climbed = warm(lab, size, steps[0]), list[Slice]()
+    for rate in steps:
+        say(f"rate: {rate:,} events/s")
+        one = measured(lab, stream.arm, rate, size.of(30, 8), f"{rate}", stream.numbers, lag=True)
+        found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
+        climbed.append(one)
+    _tabled(found, climbed)
+    client = Client(lab.settings.ports.api)
+    eventually("what the last step left is read", lambda: status(client, STREAM)["lag"]["events"] == 0, 300.0)
     lab.declared(NAME)
     with lab.running(NAME):
-        arm = Braid(lab, NAME)
+        arm, numbers = Braid(lab, NAME), Numbers()
         measured(lab, arm, steps[0] / 2, size.of(15, 5), "warm", numbers)
-        climbed = []
-        for rate in steps:
-            say(f"rate: {rate:,} events/s")
-            one = measured(lab, arm, rate, size.of(30, 8), f"{rate}", numbers, lag=True)
-            found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
-            climbed.append(one)
-        _tabled(found, climbed)
         try:
             _backlog(lab, size, found, arm, numbers)
         except Failed as why:

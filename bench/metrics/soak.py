@@ -18,6 +18,7 @@ from stack import home
 NAME = "soaked"
 RATE = 1_000
 _LOOK_S = 15.0
+_WARM_S = 600.0  # Java compiles for so long: its triggers get shorter, and its memory grows
 # slopes an hour that are called none, relative to the middle
 _FLAT = 0.05
 
@@ -30,7 +31,7 @@ def run(lab: Lab, size: Size) -> Result:
     lab.declared(NAME)
     with lab.running(NAME):
         arm = Braid(lab, NAME)
-        measured(lab, arm, RATE, size.of(60, 5), "warm", numbers)
+        measured(lab, arm, RATE, size.of(_WARM_S, 5), "warm", numbers)
         with Watcher(lambda: _looked(lab), size.of(_LOOK_S, 2)) as seen:
             for piece in range(pieces):
                 one = measured(lab, arm, RATE, seconds, f"piece{piece}", numbers)
