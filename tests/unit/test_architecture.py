@@ -37,6 +37,7 @@ HOMES = {
     "flask_compress": ("serving/",),
     "gunicorn": ("serving/",),
     "kafka": ("braid/adapters/kafka.py",),
+    "confluent_kafka": ("braid/adapters/kafka_producer.py",),
     "lmdb": ("braid/adapters/lmdb.py",),
     "numpy": ("braid/adapters/ids.py", "speed_layer/fold.py", "speed_layer/history.py", "verify/"),
     "orjson": ("producer/", "serving/"),
