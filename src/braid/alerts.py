@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from braid.aggregates import Moments, finish, sqrt_nearest, variance
+from braid.aggregates import Moments, finish, sqrt_nearest
 from braid.declaration import AlertRule
 from braid.views import Key
 
@@ -69,12 +69,20 @@ def beyond(x: int, history: Moments, rule: AlertRule) -> bool:
 
 
 def z_score(x: int, history: Moments) -> float | None:
-    """Return (x − mean)/stddev, signed, correctly rounded; None when the history has no spread."""
-    v = variance(history, 0)
-    if not v:
+    """Return (x − mean)/stddev, signed, correctly rounded; None when the history has no spread.
+
+    Examples
+    --------
+    >>> history = Moments(4, 20, 110, 3, 7)         # mean 5, variance 10/3
+    >>> z_score(5, history), z_score(1, history) == -((16 / (10 / 3)) ** 0.5), z_score(1, Moments(1, 5, 25, 5, 5))
+    (0.0, True, None)
+    """
+    n = history.n
+    spread = n * history.sumsq - history.sum * history.sum
+    if n < 2 or not spread:
         return None
-    distance = Fraction(x) - Fraction(history.sum, history.n)
-    size = sqrt_nearest(distance * distance / v)
+    distance = n * x - history.sum
+    size = sqrt_nearest(Fraction(distance * distance * (n - 1), n * spread))
     return size if distance >= 0 else -size
 
 

@@ -79,17 +79,15 @@ class Batch:
     def ids(self) -> list[bytes]:
         """Return the 16-byte id of every row in ledger order (meaningless where the row is not good)."""
         if self._ids is None:
-            pairs = np.empty((self.rows, 2), dtype=">i8")
-            pairs[:, 0] = self._ints("id64")[0]
-            pairs[:, 1] = self._ints("salted64")[0]
-            raw = pairs.tobytes()
-            self._ids = [raw[i : i + 16] for i in range(0, len(raw), 16)]
+            self._ids = _as_bytes(self._pairs())
         return self._ids
 
     def distinct_ids(self) -> list[bytes]:
         """Return the ids of the good rows, each once, sorted as the store of seen ids likes them."""
-        ids = self.ids()
-        return sorted({ids[i] for i in np.flatnonzero(self.good).tolist()})
+        pairs = self._sorted(self.good)
+        first = np.ones(len(pairs), dtype=bool)
+        first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+        return _as_bytes(pairs[first])
 
     def counted(self, known: set[bytes]) -> Mask:
         """Return which rows count: good, not known from before, and the first of their id in ledger order."""
@@ -107,8 +105,16 @@ class Batch:
 
     def ids_of(self, mask: Mask) -> list[bytes]:
         """Return the ids of the masked rows, sorted."""
-        ids = self.ids()
-        return sorted(ids[i] for i in np.flatnonzero(mask).tolist())
+        return _as_bytes(self._sorted(mask))
+
+    def _pairs(self) -> npt.NDArray[np.uint64]:
+        """Return the two halves of every row's id, as they are ordered as bytes."""
+        halves = [self._ints(name)[0].view(np.uint64) for name in ("id64", "salted64")]
+        return np.stack(halves, axis=1)
+
+    def _sorted(self, mask: Mask) -> npt.NDArray[np.uint64]:
+        pairs = self._pairs()[mask]
+        return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
     def fp(self, mask: Mask) -> int:
         """Return Σ hash64 of the masked rows' ids mod 2^64."""
@@ -288,13 +294,14 @@ class Batch:
             self._table.select(list(dict.fromkeys(names))).take(pa.array([i for i, _ in found], pa.int64())).to_pylist()
         )
         topic = self.declaration.topic(self.declaration.view(rule.baseline).topics[0])
+        scale = topic.columns[rule.of].scale
+        baselines = {key: baseline_numbers(history[key], scale) for key in {key for _, key in found}}
         alerts = []
         for row, (_, key) in zip(rows, found, strict=True):
-            past = history[key]
-            n, mean, stddev = baseline_numbers(past, topic.columns[rule.of].scale)
+            n, mean, stddev = baselines[key]
             values = {f: row[f"f_{f}"] for f in fields}
             place: dict[str, Any] = {name: row[name] for name in ("topic", "partition", "offset", "event_us")}
-            z = z_score(row[f"f_{rule.of}"], past)
+            z = z_score(row[f"f_{rule.of}"], history[key])
             alerts.append(
                 Alert(
                     rule.name,
@@ -309,6 +316,12 @@ class Batch:
                 )
             )
         return alerts
+
+
+def _as_bytes(pairs: npt.NDArray[np.uint64]) -> list[bytes]:
+    """Return ids of two halves each as 16 bytes, the more significant one first."""
+    raw = pairs.astype(">u8").tobytes()
+    return [raw[i : i + 16] for i in range(0, len(raw), 16)]
 
 
 @dataclass(frozen=True, slots=True)
