@@ -78,8 +78,8 @@ def z_score(x: int, history: Moments) -> float | None:
     (0.0, True, None)
     """
     n = history.n
-    spread = n * history.sumsq - history.sum * history.sum
-    if n < 2 or not spread:
+    spread = n * history.sumsq - history.sum * history.sum  # of fewer than two values it is none
+    if not spread:
         return None
     distance = n * x - history.sum
     size = sqrt_nearest(Fraction(distance * distance * (n - 1), n * spread))

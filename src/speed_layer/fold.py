@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,7 +65,6 @@ class Batch:
         self.absent = offered.size - self.rows
         self.good: Mask = np.asarray(pc.is_null(self._column("reason")))
         self.dead = int(self.rows - self.good.sum())
-        self._ids: list[bytes] | None = None
         self._codes: dict[str, tuple[Ints, list[str]]] = {}
 
     def _column(self, name: str) -> pa.Array:
@@ -78,9 +78,7 @@ class Batch:
 
     def ids(self) -> list[bytes]:
         """Return the 16-byte id of every row in ledger order (meaningless where the row is not good)."""
-        if self._ids is None:
-            self._ids = _as_bytes(self._pairs())
-        return self._ids
+        return _as_bytes(self._pairs)
 
     def distinct_ids(self) -> list[bytes]:
         """Return the ids of the good rows, each once, sorted as the store of seen ids likes them."""
@@ -107,13 +105,14 @@ class Batch:
         """Return the ids of the masked rows, sorted."""
         return _as_bytes(self._sorted(mask))
 
+    @cached_property
     def _pairs(self) -> npt.NDArray[np.uint64]:
         """Return the two halves of every row's id, as they are ordered as bytes."""
         halves = [self._ints(name)[0].view(np.uint64) for name in ("id64", "salted64")]
         return np.stack(halves, axis=1)
 
     def _sorted(self, mask: Mask) -> npt.NDArray[np.uint64]:
-        pairs = self._pairs()[mask]
+        pairs = self._pairs[mask]
         return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
     def fp(self, mask: Mask) -> int:

@@ -49,8 +49,12 @@ def _answering(bootstrap: str, what: str) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError) as error:
-        text = str(error).rstrip(": ") or type(error).__name__
-        raise StoreUnavailable(f"Kafka at {bootstrap}: {what}: {text}; is it up? ask `braid status`") from error
+        raise unavailable(bootstrap, what, str(error).rstrip(": ") or type(error).__name__) from error
+
+
+def unavailable(bootstrap: str, what: str, text: str) -> StoreUnavailable:
+    """Return the error that says which broker was asked for what, and what came of it."""
+    return StoreUnavailable(f"Kafka at {bootstrap}: {what}: {text}; is it up? ask `braid status`")
 
 
 def knock(bootstrap: str) -> list[str]:

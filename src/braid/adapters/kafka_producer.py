@@ -9,25 +9,19 @@ import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import NamedTuple, cast
+from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from braid.adapters.kafka import RECONNECT_MS, TIMEOUT_MS, knock
+from braid.adapters.kafka import RECONNECT_MS, TIMEOUT_MS, knock, unavailable
+from braid.dead import Place
 from braid.errors import StoreUnavailable
 
 DELIVERY_MS = 120_000  # a broker that restarts is waited for
 _LOOK_S = 0.1
+_BY_KEY = -1  # in place of a partition: the partitioner chooses it
 _MOST_KIB = 2_147_483_647  # what librdkafka takes as the limit of its queue
 _MESSAGE_BYTES = 1_048_576  # as the broker's own limit
-
-
-class Place(NamedTuple):
-    """Where an acknowledged event lies."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 class Delivery:
@@ -114,10 +108,7 @@ class EventProducer:
             self._known.add(topic)
         delivery = Delivery()
         try:
-            if partition is None:
-                self._producer.produce(topic, value, key, on_delivery=delivery)
-            else:
-                self._producer.produce(topic, value, key, partition, on_delivery=delivery)
+            self._producer.produce(topic, value, key, _BY_KEY if partition is None else partition, on_delivery=delivery)
         except (KafkaException, BufferError) as error:
             raise self._unavailable(f"sending to {topic}", error) from error
         return delivery
@@ -192,7 +183,7 @@ class EventProducer:
     def _unavailable(self, what: str, error: BaseException) -> StoreUnavailable:
         said = error.args[0] if error.args else error
         text = f"{said.name()}: {said.str()}" if isinstance(said, KafkaError) else str(said)
-        return StoreUnavailable(f"Kafka at {self._bootstrap}: {what}: {text}; is it up? ask `braid status`")
+        return unavailable(self._bootstrap, what, text)
 
     def __enter__(self) -> EventProducer:
         return self
