@@ -217,6 +217,10 @@ class Settings:
         """Return the file by which a job (`speed-<dataset>`, `batch-<dataset>`) shows that it lives."""
         return self.run / "heartbeat" / job
 
+    def doorbell(self, dataset: str) -> Path:
+        """Return the named pipe by which a dataset's stream tells the API of a micro-batch that is visible now."""
+        return self.run / "doorbell" / dataset
+
     def jar_dir(self, jar_set: str) -> Path:
         """Return the folder of a jar set: kafka, cassandra, spark or web."""
         return self.cache / "jars" / JAR_SETS[jar_set]

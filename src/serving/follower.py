@@ -1,9 +1,8 @@
 """Following a dataset: `current`, at most every 100 ms, then head, and everything that follows from them.
 
 One thread per dataset asks the stores, so that no request ever waits for one; requests take `snapshot`. The order is
-the protocol's: `current` is read before head, hence head is never older than the cut. Head is looked at more often while
-micro-batches follow each other quickly: how long one waits to be seen is part of how old an answer is. A newer generation is loaded
-aside, with the tail above its cut, while the old one goes on; both are swapped in at once, and only when the new pair
+the protocol's: `current` is read before head, hence head is never older than the cut. Head is looked at as often, and at once when
+the stream says that there is a new one. A newer generation is loaded aside, with the tail above its cut, while the old one goes on; both are swapped in at once, and only when the new pair
 reaches at least as far as the old one, so answers never go back.
 """
 
@@ -30,8 +29,6 @@ from serving.tail import Missing, Tail
 from serving.watch import Watch
 
 EVERY_S = 0.1
-SOONEST_S = 0.025
-LOOKS = 8  # at head, from one micro-batch to the next: one waits a sixteenth of that on average
 ROWS_AT_ONCE = 500  # ledger rows merged at once when there is much to catch up
 RETRY_FIRST_S = 1.0  # of fragments that do not add up, and of a generation that did not load
 RETRY_LONGEST_S = 30.0
@@ -78,6 +75,7 @@ class Follower:
     connect : opens the stores; called until it succeeds
     executor : where generations are loaded; one thread by default
     aside : lets fragments and alerts be read side by side
+    called : waits for so many seconds, less when there is a new head; None when nobody tells of one
     """
 
     def __init__(
@@ -88,6 +86,7 @@ class Follower:
         monotonic: Callable[[], float] = time.monotonic,
         executor: Executor | None = None,
         aside: Aside = at_once,
+        called: Callable[[float], object] | None = None,
     ) -> None:
         self.declared = declared
         self.snapshot: Snapshot | None = None
@@ -104,9 +103,7 @@ class Follower:
         self._aside = aside
         self._retry_tail_s = 0.0
         self._current_s = 0.0  # when `current` was read, monotonic seconds
-        self._head_s = 0.0  # when the newest head was first seen, and how long after the one before
-        self._between_s = EVERY_S * LOOKS
-        self.watch = Watch("cassandra", self.step, self._pause, clock, monotonic)
+        self.watch = Watch("cassandra", self.step, EVERY_S, clock, monotonic, called)
 
     def start(self) -> None:
         """Follow in a thread of its own."""
@@ -159,11 +156,8 @@ class Follower:
         else:
             current = self.newest[0]
         head = ledger.head()
-        if self.newest is not None:
-            if head.seq < self.newest[1].seq:
-                head = self.newest[1]
-            elif head.seq > self.newest[1].seq:
-                self._between_s, self._head_s = now_s - self._head_s, now_s
+        if self.newest is not None and head.seq < self.newest[1].seq:
+            head = self.newest[1]
         if current.cut_seq > head.seq:
             raise CutPassedHead(
                 f"{self.declared.dataset}: generation {current.gen}: expected its cut at most at head, "
@@ -171,11 +165,6 @@ class Follower:
             )
         self.newest = (current, head)
         return current, head
-
-    def _pause(self) -> float:
-        """Return how long to wait for the next look, in seconds: the shorter, the quicker micro-batches come."""
-        between_s = max(self._between_s, self._monotonic() - self._head_s)
-        return min(max(between_s / LOOKS, SOONEST_S), EVERY_S)
 
     # ---- a newer generation, aside ---------------------------------------------------------------------------------
 

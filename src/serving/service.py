@@ -49,6 +49,7 @@ class Dataset:
     jobs : what the heartbeats of its jobs say, by `speed` and `batch`; None for one that does not run
     said : opens what people say of its alerts
     operations : asks the stores for what people look after
+    called : waits for so many seconds, less when the stream tells of a new head
     """
 
     declaration: Declaration
@@ -58,6 +59,7 @@ class Dataset:
     jobs: Callable[[], Mapping[str, Mapping[str, Any] | None]] = dict
     said: Callable[[], Acknowledgements] | None = None
     operations: Callable[[], Operations] | None = None
+    called: Callable[[float], object] | None = None
 
 
 @dataclass(slots=True)
@@ -101,7 +103,8 @@ class Service:
         self.pins = Pins(monotonic)
         self.history = History()
         self.followers = {
-            name: Follower(d.declaration, d.stores, clock, monotonic, aside=aside) for name, d in datasets.items()
+            name: Follower(d.declaration, d.stores, clock, monotonic, aside=aside, called=d.called)
+            for name, d in datasets.items()
         }
         self._waiting = {name: Waiting() for name in datasets}
         self._rates = {name: Rates() for name in datasets}

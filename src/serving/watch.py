@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Generic, TypeVar
 
 from braid.errors import BraidError
@@ -58,23 +57,26 @@ class Watch(Generic[T]):
     Parameters
     ----------
     ask : returns a value, or raises BraidError
-    every_s : seconds from one call to the next, or what returns them; failures double the wait, up to 2 s
+    every_s : seconds from one call to the next; failures double the wait, up to 2 s
+    called : waits for so many seconds, less when it is worth asking sooner; None for nothing but time
     """
 
     def __init__(
         self,
         name: str,
         ask: Callable[[], T],
-        every_s: float | Callable[[], float],
+        every_s: float,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        called: Callable[[float], object] | None = None,
     ) -> None:
         self.contact = Contact(name)
         self.value: T | None = None
         self._ask = ask
-        self._every = every_s if callable(every_s) else partial(float, every_s)
+        self._every_s = every_s
         self._clock = clock
         self._monotonic = monotonic
+        self._called = called
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch-{name}", daemon=True)
 
@@ -111,9 +113,12 @@ class Watch(Generic[T]):
     def _run(self) -> None:
         wait_s = 0.0
         while not self._stopped.wait(wait_s):
-            began_s, answered, every_s = self._monotonic(), self.step(), self._every()
-            if answered:
-                # a store that is slow is not asked without a rest
-                wait_s = max(every_s - (self._monotonic() - began_s), every_s / 4)
-            else:
-                wait_s = min(max(wait_s, 0.05) * 2, max(LONGEST_WAIT_S, every_s))
+            began_s = self._monotonic()
+            if not self.step():
+                wait_s = min(max(wait_s, 0.05) * 2, max(LONGEST_WAIT_S, self._every_s))
+                continue
+            # a store that is slow is not asked without a rest
+            wait_s = max(self._every_s - (self._monotonic() - began_s), self._every_s / 4)
+            if self._called:
+                self._called(wait_s)
+                wait_s = 0.0

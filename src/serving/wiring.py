@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from braid.adapters.cassandra import Cassandra
 from braid.adapters.cassandra.session import NoAnswer
 from braid.adapters.chosen import running
 from braid.adapters.clock import SystemClock
+from braid.adapters.doorbell import Doorbell
 from braid.adapters.files import FileGenerations
 from braid.adapters.hive import HiveGenerations
 from braid.adapters.kafka import KafkaLog
@@ -33,6 +35,8 @@ HIVE_ALIVE_S = 4.0  # a sign of life that takes longer is none
 KAFKA_MS = 4_000
 
 T = TypeVar("T")
+
+log = logging.getLogger("braid.serving")
 
 
 class Once(Generic[T]):
@@ -103,4 +107,13 @@ def _dataset(settings: Settings, declaration: Declaration, store: Once[Cassandra
         kept = store.get().stores(declaration, following=True)
         return operations.read(kept.ledger, kept.dead_letters, FileGenerations(settings.warehouse_dir, declaration))
 
-    return Dataset(declaration, stores, ends, held, jobs, said, looked_after)
+    return Dataset(declaration, stores, ends, held, jobs, said, looked_after, _called(settings, declaration.dataset))
+
+
+def _called(settings: Settings, dataset: str) -> Callable[[float], object] | None:
+    """Return what waits for the stream's ring; None where there can be no named pipe, and nothing but time is waited for."""
+    try:
+        return Doorbell(settings.doorbell(dataset)).wait
+    except OSError as error:
+        log.warning("%s: no doorbell, answers follow the stream a little later: %s", dataset, error)
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -23,9 +23,8 @@ from speed_layer.fold import Ints
 _AT_ONCE = 500_000  # offsets read by one static frame
 _AGAIN = "braid_history_raw"
 _RAW = "seq BIGINT, topic STRING, `partition` INT, `offset` BIGINT, append_us BIGINT, raw BINARY"
-_NONE = pa.table({
-    "topic": pa.array([], pa.string()), "partition": pa.array([], pa.int32()), "offset": pa.array([], pa.int64()),
-    "id64": pa.array([], pa.int64()), "salted64": pa.array([], pa.int64()),
+_IDS = pa.schema({
+    "topic": pa.string(), "partition": pa.int32(), "offset": pa.int64(), "id64": pa.int64(), "salted64": pa.int64(),
 })  # fmt: skip
 
 
@@ -36,12 +35,15 @@ class SparkHistory:
 
     Parameters
     ----------
+    session : returns Spark's session, asked only when there is something to read
     declaration : Declaration in force
     log : where the earliest offsets are asked for
     """
 
-    def __init__(self, spark: SparkSession, settings: Settings, declaration: Declaration, log: Log) -> None:
-        self._spark = spark
+    def __init__(
+        self, session: Callable[[], SparkSession], settings: Settings, declaration: Declaration, log: Log
+    ) -> None:
+        self._session = session
         self._settings = settings
         self._declaration = declaration
         self._log = log
@@ -90,7 +92,9 @@ class SparkHistory:
         if cut.definition != self._declaration.hash:
             return split(self._read_again(cut, run), run)
         files = [str(path) for topic in self._declaration.topics for path in self._master.files([cut], topic.name)]
-        frame = self._spark.read.parquet(*files).where(f"reason IS NULL AND seq BETWEEN {run[0].seq} AND {run[-1].seq}")
+        frame = (
+            self._session().read.parquet(*files).where(f"reason IS NULL AND seq BETWEEN {run[0].seq} AND {run[-1].seq}")
+        )
         table = frame.select("seq", "id64", "salted64").toArrow()
         return _by_row(table, table.column("seq").to_numpy() - run[0].seq, run)
 
@@ -104,15 +108,15 @@ class SparkHistory:
         for topic in self._declaration.topics:
             files = [str(path) for path in self._master.files([cut], topic.name)]
             if files:
-                raw = self._spark.read.schema(_RAW).parquet(*files)
+                raw = self._session().read.schema(_RAW).parquet(*files)
                 raw.where(f"seq BETWEEN {run[0].seq} AND {run[-1].seq}").createOrReplaceTempView(_AGAIN)
                 records = (
                     "(SELECT topic, `partition`, `offset`, timestamp_micros(append_us) AS `timestamp`, raw AS value "  # noqa: S608 - our own text
                     f"FROM {_AGAIN})"
                 )
                 text = f"SELECT topic, `partition`, `offset`, id64, salted64 FROM ({sql.parsed(topic, records)})"  # noqa: S608
-                found.append(self._spark.sql(f"{text} WHERE reason IS NULL").toArrow())
-        return pa.concat_tables(found) if found else _NONE
+                found.append(self._session().sql(f"{text} WHERE reason IS NULL").toArrow())
+        return pa.concat_tables(found) if found else _IDS.empty_table()
 
     def _read_kafka(self, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:
         if not any(self._may_count(row) for row in run):
@@ -120,7 +124,7 @@ class SparkHistory:
         whole = Range(run[0].range.start, run[-1].end)
         text = sql.slim(self._declaration, frames.RECORDS)
         text = f"SELECT topic, partition, offset, id64, salted64 FROM ({text}) WHERE reason IS NULL"  # noqa: S608 - our own text
-        return split(frames.rows(frames.static(self._spark, self._settings, whole), text), run)
+        return split(frames.rows(frames.static(self._session(), self._settings, whole), text), run)
 
 
 def split(table: pa.Table, run: Sequence[LedgerRow]) -> Iterator[tuple[LedgerRow, list[bytes]]]:

@@ -13,8 +13,10 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from threading import Event
 
 from pyspark.sql import SparkSession
@@ -24,6 +26,7 @@ from braid.adapters import cassandra, environment, failpoints, files, kafka, lmd
 from braid.adapters import spark as frames
 from braid.adapters.behind import Aside, Behind, BehindProjections, BehindSeenIds
 from braid.adapters.clock import SystemClock
+from braid.adapters.doorbell import ring
 from braid.adapters.heartbeat import REFUSED, Heartbeat
 from braid.adapters.kafka_producer import EventProducer
 from braid.adapters.published import PublishedProjections
@@ -109,11 +112,13 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
     os.nice(_NICER)  # before there is a JVM, which inherits it
     heart = Heartbeat(settings.heartbeat(f"speed-{declared.dataset}"))
     heart.beat("starting")
-    spark = frames.session(settings, "speed")
+    # the start of a JVM takes longer than asking the stores what there is: both at once
+    aside = ThreadPoolExecutor(1, thread_name_prefix="session")
+    session = aside.submit(frames.session, settings, "speed")
     try:
         while not stop.is_set():
             try:
-                _stream(spark, settings, declared, options, heart, stop)
+                _stream(session.result, settings, declared, options, heart, stop)
             except StoreUnavailable as error:
                 # the next start rebuilds the driver from the stores, as after a crash; the JVM is kept
                 stream.say(f"{error}; trying again")
@@ -123,11 +128,13 @@ def _run(settings: Settings, declared: Declaration, options: argparse.Namespace)
                 heart.beat(f"{REFUSED}{error}")  # the supervisor starts it no more
                 raise
     finally:
-        frames.end(spark)
+        if session.exception() is None:
+            frames.end(session.result())
+        aside.shutdown()
 
 
 def _stream(
-    spark: SparkSession,
+    session: Callable[[], SparkSession],
     settings: Settings,
     declared: Declaration,
     options: argparse.Namespace,
@@ -153,15 +160,16 @@ def _stream(
         )  # fmt: skip
         home = settings.home / "speed" / declaration.dataset
         generations = files.FileGenerations(settings.warehouse_dir, declaration)
-        history = SparkHistory(spark, settings, declaration, log)
+        history = SparkHistory(session, settings, declaration, log)
         driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer), heart)
         driver.seen = BehindSeenIds(declaration.dataset, driver.seen, behind)
         try:
             stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
             committed = _Committed(log, f"braid-{declaration.dataset}", aside)
             stream.run(
-                spark, settings, driver, home, stop=stop, beat=heart.passing, committed=committed, measured=heart.measured,
+                session(), settings, driver, home, stop=stop, beat=heart.passing, committed=committed, measured=heart.measured,
                 trigger=options.trigger, max_offsets=options.max_offsets, look=behind.look,
+                visible=partial(ring, settings.doorbell(declaration.dataset)),
                 rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), os.cpu_count() or 1),
             )  # fmt: skip
         finally:

@@ -6,6 +6,7 @@ letters, late events, a second generation) is in the way of the next, as it woul
 
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -22,6 +23,7 @@ import pytest
 from cassandra.cluster import Cluster
 from pyhive import hive
 
+from braid.adapters.doorbell import Doorbell
 from stack.supervisor import Supervisor
 from tests.services.pipeline import (
     Pipeline,
@@ -404,6 +406,20 @@ def submitted(braid, line: str) -> subprocess.Popen:
     return subprocess.Popen(
         shlex.split(line), cwd=CHECKOUT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+def test_a_stream_rings_for_the_api_which_follows_without_it_too(braid):
+    path = braid.settings.doorbell("weather")
+    os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # an error when nobody listens
+    bell = Doorbell(path)  # from now on the ring is heard here, and not by the API
+    try:
+        braid.send("weather.readings", [json.dumps({
+            "station": "rung", "region": "north", "sky": "clear", "taken": "2026-03-09T09:00:00", "celsius": 1.5,
+        }).encode()])  # fmt: skip
+        assert bell.wait(60)
+        braid.caught_up("weather")
+    finally:
+        bell.close()
 
 
 def test_both_jobs_run_as_bare_spark_submit_lines(braid):

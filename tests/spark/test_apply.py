@@ -72,7 +72,7 @@ def test_a_changed_declaration_counts_everything_anew_and_its_ids_too(spark: Spa
     assert generations.base_of(first) == {} != generations.base_of(current)
 
     settings: Any = SimpleNamespace(warehouse_dir=root)
-    history = SparkHistory(spark, settings, NEW, speed.log)
+    history = SparkHistory(lambda: spark, settings, NEW, speed.log)
     read = {r.seq: sorted(set(ids)) for r, ids in history.ids(speed.ledger.rows(0, row.seq))}
     good = {seq: [e for e in ones if isinstance(e, records.Event)] for seq, ones in found.items()}
     assert read == {seq: sorted({id_bytes(e.id64, e.salted64) for e in ones}) for seq, ones in good.items()}

@@ -70,7 +70,7 @@ def test_history_is_counted_archived_and_published(
     settings: Any = SimpleNamespace(warehouse_dir=root)
     (read,) = [
         ids
-        for r, ids in SparkHistory(spark, settings, declared, speed.log).ids(speed.ledger.rows(0, row.seq))
+        for r, ids in SparkHistory(lambda: spark, settings, declared, speed.log).ids(speed.ledger.rows(0, row.seq))
         if r == row
     ]
     good = [e for e in every[row.seq] if isinstance(e, records.Event)]

@@ -1,5 +1,7 @@
 """The follower: what it merges, where it stops and what it says, and that answers never go back or mix."""
 
+import queue
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 
 from braid.ledger import LedgerRow, Range
 from serving import recent, tail
-from serving.follower import EVERY_S, SOONEST_S, Follower
+from serving.follower import EVERY_S, Follower
 from tests.unit.serving_world import (
     PLACE,
     RIDES,
@@ -76,32 +78,44 @@ def test_a_ledger_row_that_was_just_read_as_head_is_not_read_again(monkeypatch: 
     assert states_of(answer(client), RIDES, "rides_by_minute") == world.naive("rides_by_minute")
 
 
-def test_head_is_looked_at_more_often_than_current_and_the_more_often_the_quicker_micro_batches_come(
+def test_head_is_looked_at_whenever_the_stream_calls_and_current_not_more_often_than_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World().genesis()
     rides(world)
-    service = service_of(world)
-    follower = service.followers["rides"]
+    follower = service_of(world).followers["rides"]
     asked: list[str] = []
     for name in ("current", "head"):
         read = getattr(world.ledger, name)
         monkeypatch.setattr(world.ledger, name, lambda name=name, read=read: asked.append(name) or read())
     follower.step()
-    assert asked == ["current", "head"] and follower._pause() == EVERY_S
-    for later_s in (0.0625, 0.0625, 0.0625):
+    assert asked == ["current", "head"]
+    for later_s in (EVERY_S * 0.625, EVERY_S * 0.625, EVERY_S * 0.625):
         world.monotonic.at_s += later_s
         follower.step()
     assert asked == ["current", "head", "head", "current", "head", "head"]
-    for between_s, pause_s in ((0.4, 0.05), (0.1, SOONEST_S), (5.0, EVERY_S)):
-        world.commit([ride(90, "Oslo", 1, 3)])
-        follower.step()
-        world.monotonic.at_s += between_s
-        world.commit([ride(91, "Oslo", 1, 3)])
-        follower.step()
-        assert follower._pause() == pytest.approx(pause_s)
-    world.monotonic.at_s += 3600  # nothing came any more
-    assert follower._pause() == EVERY_S
+
+
+def test_a_follower_waits_to_be_called_between_two_looks() -> None:
+    world = World().genesis()
+    rides(world)
+    waited, rung = queue.Queue[float](), threading.Semaphore(0)
+
+    def called(longest_s: float) -> None:
+        waited.put(longest_s)
+        rung.acquire(timeout=30)
+
+    follower = Follower(RIDES, world.stores, world.clock, called=called)
+    follower.start()
+    try:
+        assert 0 < waited.get(timeout=30) <= EVERY_S
+        world.commit([ride(6, "Oslo", 1, 3)])
+        rung.release()
+        waited.get(timeout=30)
+        assert follower.snapshot is not None and follower.snapshot.head.seq == world.ledger.head().seq
+    finally:
+        rung.release()
+        follower.stop()
 
 
 def test_what_is_new_is_read_side_by_side_and_what_is_read_for_nothing_is_not_believed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from braid.adapters.memory import FixedClock
@@ -23,7 +25,7 @@ class Turns:
         return self.left < 0
 
 
-def waits(took_s: list[float | None]) -> list[float]:
+def waits(took_s: list[float | None], called: Callable[[float], object] | None = None) -> list[float]:
     """Return how long a watch that asks every 100 ms waits after questions that took so long, None for one that failed."""
     monotonic, answers = Monotonic(), iter(took_s)
 
@@ -33,7 +35,7 @@ def waits(took_s: list[float | None]) -> list[float]:
             raise StoreUnavailable("nobody there")
         monotonic.at_s += took
 
-    watch = Watch("part", ask, 0.1, FixedClock(0), monotonic)
+    watch = Watch("part", ask, 0.1, FixedClock(0), monotonic, called)
     turns = Turns(len(took_s))
     watch._stopped = turns  # type: ignore[assignment]
     watch._run()
@@ -51,3 +53,9 @@ def test_a_slow_part_has_a_rest_between_two_questions() -> None:
 def test_a_part_that_fails_is_asked_less_and_less_often_until_it_answers() -> None:
     assert waits([None] * 8 + [0.0])[:2] == pytest.approx([0.1, 0.2])
     assert waits([None] * 8 + [0.0])[-2:] == pytest.approx([LONGEST_WAIT_S, 0.1])
+
+
+def test_a_part_that_calls_is_waited_for_no_longer_than_its_turn_and_one_that_fails_is_not_called_for() -> None:
+    until_called: list[float] = []
+    assert waits([0.0, 0.03, None, None, 0.06], until_called.append) == pytest.approx([0.0, 0.0, 0.1, 0.2, 0.0])
+    assert until_called == pytest.approx([0.1, 0.07, 0.04])
