@@ -36,7 +36,7 @@ def run(lab: Lab, size: Size) -> Result:
         seq = 0
         for turn in range(size.whole(3, 1) + 1):
             for keys in (10, 1_000, 10_000):
-                batches = max(1, size.whole(20_000, 2_000) // keys)
+                batches = max(1, size.whole(10_000, 2_000) // keys)
                 for way in (0, *_SWEEP):
                     took, rows = [], 0
                     for _ in range(min(batches, 100)):
