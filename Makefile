@@ -30,7 +30,7 @@ setup: $(STAMP) ## Python packages into .venv, jars into the cache, Spark's defa
 demo: forecast setup ## real data from CSV to dashboard; leaves the stack running
 	@$(BIN)/braid demo
 
-# measured sizes: packages 650 MB to fetch and 1.4 GB on disk with the archive of classes, jars 200 MB; BRAID_HOME grows to about 2 GB
+# measured sizes: packages 650 MB to fetch and 1.7 GB on disk with their bytecode and the archive of classes, jars 200 MB; BRAID_HOME grows to about 2 GB
 forecast:
 	@fetch=0; disk=2; minutes=2; \
 	[ -e $(STAMP) ] || { fetch=650; disk=4; minutes=4; }; \
@@ -118,9 +118,11 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	  echo "braid: $(PYTHON) is $$($(PYTHON) -V 2>&1); expected Python 3.11-3.13: make PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); echo "braid: $(PYTHON) cannot make a virtual environment (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	@echo "installing the Python packages into $(VENV) (about 1.2 GB, a minute or more the first time)"
+	@echo "installing the Python packages into $(VENV) (about 1.5 GB, a minute or more the first time)"
 	@$(UV) || { \
 	  echo "uv could not install them; pip does, in some minutes" >&2; \
 	  $(PIP) --require-hashes -r requirements.txt -r requirements-dev.txt; }
 	$(PIP) --no-deps --editable .
+# uv leaves that to every first import; where Python may write no bytecode (PYTHONDONTWRITEBYTECODE) each start compiled 1.5 s of packages
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib src || echo "some packages hold files that are not for this Python; harmless" >&2
 	@touch $(STAMP)

@@ -10,6 +10,7 @@ from bench.why.chart import COLOURS
 WIDTH = 860
 _ROW, _LEFT, _RIGHT, _TOP = 22, 300, 110, 46
 _HEIGHT = 380
+_DOTS = 40  # a line of more points is drawn without them
 
 
 def of(result: Result) -> str:
@@ -59,7 +60,8 @@ def _lines(result: Result) -> str:
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
         )
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in (at(*p) for p in line)]
+        if len(line) <= _DOTS:
+            parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>' for x, y in (at(*p) for p in line)]
         parts.append(f'<text x="{WIDTH - right + 8}" y="{_TOP + 14 + 18 * i}" fill="{colour}">{escape(name)}</text>')
     return _svg(result.title, _HEIGHT, parts)
 

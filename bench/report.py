@@ -40,7 +40,7 @@ def write(out: Path, facts: Facts, results: Sequence[Result]) -> Path:
         "run": asdict(facts) | {"commit": commit}, "machine": machine, "versions": versions,
         "results": [asdict(r) | {"rows": [asdict(row) | {"met": row.met} for row in r.rows]} for r in results],
     }  # fmt: skip
-    (out / f"{stem}.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
+    (out / f"{stem}.json").write_text(json.dumps(whole, separators=(",", ":")) + "\n", "utf-8")
     for result in results:
         if drawn := charts.of(result):
             (charts_ / f"{result.metric}.svg").write_text(drawn, "utf-8")

@@ -21,6 +21,9 @@ _LOOK_S = 15.0
 _WARM_S = 600.0  # Java compiles for so long: its triggers get shorter, and its memory grows
 # slopes an hour that are called none, relative to the middle
 _FLAT = 0.05
+# of a file that counts events: the kernel lends them, and takes them back when it wants to
+_IDS = "pages of the seen ids"
+_MEMORY = "memory but for those pages"
 
 
 def run(lab: Lab, size: Size) -> Result:
@@ -35,7 +38,8 @@ def run(lab: Lab, size: Size) -> Result:
         with Watcher(lambda: _looked(lab), size.of(_LOOK_S, 2)) as seen:
             for piece in range(pieces):
                 one = measured(lab, arm, RATE, seconds, f"piece{piece}", numbers)
-                found.samples.append(one.plain())
+                # of tens of thousands of micro-batches their seqs and seconds, not their phases
+                found.samples.append(one.plain() | {"micro_batches": [(b["seq"], b["seconds"]) for b in one.batches]})
                 if one.void:
                     found.void.append(f"piece {piece}: {one.void}")
                 took += [
@@ -47,7 +51,7 @@ def run(lab: Lab, size: Size) -> Result:
         verified = _verified(lab)
     found.rows.append(Row("`braid verify` afterwards", "", 1.0 if not verified else None, note=verified or "clean"))
     series: dict[str, Sequence[tuple[float, float]]] = {"micro-batch time": took}
-    for name in ("memory", "open files", "checkpoint files"):
+    for name in (_MEMORY, "open files", "checkpoint files"):
         series[name] = [(at, each[name]) for at, each in seen.found]
     for name, points in series.items():
         line = stats.fitted([(at / 3600, y) for at, y in points])
@@ -66,21 +70,43 @@ def run(lab: Lab, size: Size) -> Result:
                 note=f"{line.slope / middle:+.3f}{half}; middle {middle:,.3g}",
             )
         )
-        found.lines[name] = [((at - first) / 60, y / middle) for at, y in points]
+        found.lines[name] = [((at - first) / 60, y / middle) for at, y in thinned(points)]
     found.across = "minutes"
     lab.drop(NAME)
     return found
 
 
+def thinned(points: Sequence[tuple[float, float]], most: int = 240) -> list[tuple[float, float]]:
+    """Return at most so many points: the medians of groups that are equally large, in their order.
+
+    Examples
+    --------
+    >>> thinned([(0, 1), (1, 5), (2, 2), (3, 9), (4, 9), (5, 3)], 2)
+    [(1, 2), (4, 9)]
+    """
+    each = -(-len(points) // most)
+    groups = [points[at : at + each] for at in range(0, len(points), each or 1)]
+    return [(stats.quantile([x for x, _ in g], 0.5), stats.quantile([y for _, y in g], 0.5)) for g in groups]
+
+
 def _looked(lab: Lab) -> dict[str, float]:
-    """Return memory in MB, of everything and by program, files that the programs hold open, and files of the stream's folder."""
-    held, megabytes = 0, memory(lab.settings)
+    """Return memory in MB and open files, both of everything and by program, and the files of the stream's folder."""
+    megabytes, held, pages = memory(lab.settings), dict[str, float](), 0.0
     for process in home.marked(lab.settings):
         with suppress(psutil.Error):
-            held += process.num_fds()
+            name = process.environ().get("BRAID_PROGRAM", process.name())
+            held[name] = held.get(name, 0.0) + process.num_fds()
+            if name == f"speed-{NAME}":
+                pages += sum(m.pss for m in process.memory_maps() if "/seen-ids.lmdb/" in m.path) / 1e6
     files = sum(1 for path in (lab.settings.home / "speed" / NAME).rglob("*") if path.is_file())
-    counts = {"memory": sum(megabytes.values()), "open files": float(held), "checkpoint files": float(files)}
-    return counts | {f"memory of {name}": size for name, size in megabytes.items()}
+    counts = {
+        _MEMORY: sum(megabytes.values()) - pages,
+        _IDS: pages,
+        "open files": sum(held.values()),
+        "checkpoint files": float(files),
+    }
+    by_program = {"memory": megabytes, "open files": held}
+    return counts | {f"{what} of {name}": n for what, found in by_program.items() for name, n in found.items()}
 
 
 def _verified(lab: Lab) -> str:
