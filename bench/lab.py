@@ -404,11 +404,16 @@ def micro_batches(settings: Settings, name: str) -> Watcher:
 
 def memory(settings: Settings) -> dict[str, float]:
     """Return the proportional set size of every program of a home, in MB."""
+    return by_program(settings, lambda process: process.memory_full_info().pss / 1e6)
+
+
+def by_program(settings: Settings, of: Callable[[psutil.Process], float]) -> dict[str, float]:
+    """Return a number of every program of a home, summed over its processes; one that has just gone has none."""
     found: dict[str, float] = {}
     for process in home.marked(settings):
         with suppress(psutil.Error):
             name = process.environ().get("BRAID_PROGRAM", process.name())
-            found[name] = found.get(name, 0.0) + process.memory_full_info().pss / 1e6
+            found[name] = found.get(name, 0.0) + of(process)
     return found
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 import psutil
 
 from bench import stats
-from bench.lab import CHECKOUT, Lab, Watcher, memory, say
+from bench.lab import CHECKOUT, Lab, Watcher, by_program, memory, say
 from bench.results import Result, Row, Size, Target
 from bench.slices import Braid, Numbers, measured
-from stack import home
 
 NAME = "soaked"
 RATE = 1_000
@@ -21,9 +19,8 @@ _LOOK_S = 15.0
 _WARM_S = 600.0  # Java compiles for so long: its triggers get shorter, and its memory grows
 # slopes an hour that are called none, relative to the middle
 _FLAT = 0.05
-# of a file that counts events: the kernel lends them, and takes them back when it wants to
-_IDS = "pages of the seen ids"
-_MEMORY = "memory but for those pages"
+# which are of a file that counts events: the kernel lends them, and takes them back when it wants to
+_MEMORY = "memory but for the pages of the seen ids"
 
 
 def run(lab: Lab, size: Size) -> Result:
@@ -91,22 +88,25 @@ def thinned(points: Sequence[tuple[float, float]], most: int = 240) -> list[tupl
 
 def _looked(lab: Lab) -> dict[str, float]:
     """Return memory in MB and open files, both of everything and by program, and the files of the stream's folder."""
-    megabytes, held, pages = memory(lab.settings), dict[str, float](), 0.0
-    for process in home.marked(lab.settings):
-        with suppress(psutil.Error):
-            name = process.environ().get("BRAID_PROGRAM", process.name())
-            held[name] = held.get(name, 0.0) + process.num_fds()
-            if name == f"speed-{NAME}":
-                pages += sum(m.pss for m in process.memory_maps() if "/seen-ids.lmdb/" in m.path) / 1e6
+    found = {
+        "memory": memory(lab.settings),
+        "open files": by_program(lab.settings, lambda process: float(process.num_fds())),
+    }
+    pages = sum(by_program(lab.settings, _pages).values())
     files = sum(1 for path in (lab.settings.home / "speed" / NAME).rglob("*") if path.is_file())
     counts = {
-        _MEMORY: sum(megabytes.values()) - pages,
-        _IDS: pages,
-        "open files": sum(held.values()),
+        _MEMORY: sum(found["memory"].values()) - pages,
+        "pages of the seen ids": pages,
+        "open files": sum(found["open files"].values()),
         "checkpoint files": float(files),
     }
-    by_program = {"memory": megabytes, "open files": held}
-    return counts | {f"{what} of {name}": n for what, found in by_program.items() for name, n in found.items()}
+    return counts | {f"{what} of {name}": n for what, programs in found.items() for name, n in programs.items()}
+
+
+def _pages(process: psutil.Process) -> float:
+    """Return how many MB of the file of seen ids a process has mapped; no Java program does, whose maps are many."""
+    maps = () if process.name() == "java" else process.memory_maps()
+    return float(sum(m.pss for m in maps if "/seen-ids.lmdb/" in m.path)) / 1e6
 
 
 def _verified(lab: Lab) -> str:

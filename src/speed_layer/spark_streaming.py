@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
 from threading import Event
 
 from pyspark.sql import SparkSession
@@ -163,13 +162,18 @@ def _stream(
         history = SparkHistory(session, settings, declaration, log)
         driver = _started(start.steps(ports, generations, lmdb.LmdbSeenStore(home), history, writer), heart)
         driver.seen = BehindSeenIds(declaration.dataset, driver.seen, behind)
+
+        def passed(stage: str) -> None:
+            if stage == "committed":  # others can see it
+                ring(settings.doorbell(declaration.dataset))
+            heart.passing(stage)
+
         try:
             stream.say(f"{declaration.dataset}: standing at ledger seq {driver.head.seq}; waiting for records")
             committed = _Committed(log, f"braid-{declaration.dataset}", aside)
             stream.run(
-                session(), settings, driver, home, stop=stop, beat=heart.passing, committed=committed, measured=heart.measured,
+                session(), settings, driver, home, stop=stop, beat=passed, committed=committed, measured=heart.measured,
                 trigger=options.trigger, max_offsets=options.max_offsets, look=behind.look,
-                visible=partial(ring, settings.doorbell(declaration.dataset)),
                 rest=lambda worked_s: pace.rest_s(worked_s, 1 + heart.at_work(), os.cpu_count() or 1),
             )  # fmt: skip
         finally:

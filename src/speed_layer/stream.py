@@ -57,7 +57,6 @@ def run(
     beat: Callable[[str], None] = lambda _stage: None,
     trigger: str = "0 seconds",
     max_offsets: int = MAX_OFFSETS,
-    visible: Callable[[], None] = lambda: None,
     committed: Callable[[LedgerRow, float], None] = lambda _row, _seconds: None,
     measured: Callable[[int, Mapping[str, float]], None] = lambda _seq, _seconds: None,
     look: Callable[[], None] = lambda: None,
@@ -71,7 +70,6 @@ def run(
     root : Path, where the dataset's checkpoints are kept
     stop : Event, set by a signal: the query is stopped and the function returns
     beat : called with each stage of a micro-batch, and twice a second while none runs: the job's heartbeat
-    visible : called as soon as a micro-batch can be seen by others
     committed : called with the new head and the seconds its micro-batch took
     measured : called with the seq of a committed micro-batch and the seconds of each of its stages
     look : called twice a second while no micro-batch runs; raises what went wrong behind the newest
@@ -99,8 +97,6 @@ def run(
             for stage in microbatch.steps(driver, StreamSource(path, batch, frame, driver.declaration, thorough)):
                 spent[stage] = spent.get(stage, 0.0) + time.monotonic() - last
                 last = time.monotonic()
-                if stage == "committed":
-                    visible()
                 beat(stage)
                 failpoints.hit(f"speed.{stage}")
         except BaseException as error:  # never return: Spark would commit the range

@@ -23,8 +23,7 @@ class Doorbell:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{os.getpid()}")
-        with suppress(FileNotFoundError):
-            aside.unlink()
+        aside.unlink(missing_ok=True)
         os.mkfifo(aside, 0o600)
         # for writing too: then it has no end when the last stream that rang has gone
         self._pipe = os.open(aside, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
