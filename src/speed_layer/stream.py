@@ -22,6 +22,7 @@ from speed_layer import checkpoint, microbatch, unusual
 from speed_layer.microbatch import Driver
 
 MAX_OFFSETS = 100_000  # bounds a micro-batch after an outage, and with it the driver's Arrow table
+_ONE_TASK = 5_000  # a micro-batch of fewer records is read by one task: a second one costs more than it saves
 _LOOK_S = 0.5  # how often the waiting main thread looks whether it shall stop
 
 
@@ -44,7 +45,8 @@ class StreamSource:
 
     def rows(self) -> Any:
         """Run the one action and return the slim rows as an Arrow table, every record read."""
-        return unusual.read(self._declaration, self._frame.toArrow(), lambda: self._thorough(self.range))
+        frame = self._frame.coalesce(1) if self.range.size < _ONE_TASK else self._frame
+        return unusual.read(self._declaration, frame.toArrow(), lambda: self._thorough(self.range))
 
 
 def run(

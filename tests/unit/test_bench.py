@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
+from bench import agree, charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
 from bench.__main__ import ALONE, METRICS
 from bench.arms import batch as engines
 from bench.arms import relay, speed, tables
@@ -299,6 +299,22 @@ def test_the_sizing_table_has_the_rates_that_were_sustained_and_no_other() -> No
     assert len(lines) == 3
     assert lines[2].startswith("| 5,000 | 7 × 6 | 0.05, 0.10 s | 18.0 M |  | 1.80 GB/h |")
     assert list(sizing.table(run | {"run": {"quick": True}})) == [sizing.HEAD]
+
+
+def test_two_runs_agree_where_their_ratios_are_near_and_what_one_lacks_is_told() -> None:
+    def run(**ratios: float | None) -> dict[str, Any]:
+        rows = [
+            {"what": what, "beside": "anchor", "ratio": None if middle is None else {"middle": middle}}
+            for what, middle in ratios.items()
+        ]
+        return {"results": [{"metric": "m", "rows": rows}]}
+
+    lines = list(agree.table(run(near=2.0, far=2.0, alone=1.0, none=None), run(near=2.2, far=1.6)))
+    assert lines[1:] == [
+        "| m | near | anchor | 2 | 2.2 | 10% | yes |",
+        "| m | far | anchor | 2 | 1.6 | 25% | **no** |",
+        "| m | alone | anchor | 1 | – |  |  |",
+    ]
 
 
 def test_the_page_describes_every_metric_and_every_stage_that_the_job_measures() -> None:
