@@ -28,6 +28,7 @@ METRICS = (
     "freshness",
     "rate",  # goes on with the stream of the one before, as the next does
     "growth",
+    "backlog",
     "interference",
     "recovery",
     "memory",
