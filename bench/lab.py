@@ -164,14 +164,36 @@ class Lab:
 
     def batch(self, name: str) -> dict[str, Any]:
         """Run one batch of a dataset as the product does; return its summary."""
-        file = self.root / "src" / "batch_layer" / "spark_batch.py"
+        with self.batching(name) as summary:
+            return summary()
+
+    @contextmanager
+    def batching(self, name: str) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Run one batch of a dataset, as the product does, beside what follows; it is stopped at the end.
+
+        Yields
+        ------
+        A function that waits for its end and returns its summary.
+        """
+        file, log = self.root / "src" / "batch_layer" / "spark_batch.py", self.where / "batch.log"
         command = [str(self.settings.python), str(file), "--dataset", name, "--once", "--json"]
         more = self.environ | self.settings.spark_env()
-        done = subprocess.run(command, env=more, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise Failed(f"batch of {name}: exit {done.returncode}: {done.stderr.strip()[-400:]}")
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        with log.open("ab") as err:
+            made = subprocess.Popen(
+                command, env=more, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
+            )
+
+        def summary() -> dict[str, Any]:
+            out, _ = made.communicate()
+            if made.returncode:
+                raise Failed(f"batch of {name}: exit {made.returncode}: {log.read_text('utf-8').strip()[-400:]}")
+            found: dict[str, Any] = json.loads(out)
+            return found
+
+        try:
+            yield summary
+        finally:
+            stop(made)
 
     def drop(self, name: str) -> None:
         """Forget a dataset's files, so that the next metric finds the disk as this one did."""

@@ -6,12 +6,15 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from braid.adapters import lmdb
 from braid.adapters.lmdb import LmdbSeenIds, LmdbSeenStore
 from braid.errors import SeenIdsRefused
 from tests import contracts
@@ -50,6 +53,30 @@ class TestLmdbSeenIds(contracts.SeenIdsContract):
             return opened[-1]
 
         return again
+
+
+class TestLmdbSeenIdsOnASlowDisk(TestLmdbSeenIds):
+    """The same where pages come from the disk, so that they are looked up by several threads."""
+
+    @pytest.fixture(autouse=True)
+    def cold(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reads = count(step=1_000)
+        monkeypatch.setattr(lmdb, "_disk_reads", lambda: next(reads))
+
+    def test_each_of_many_is_looked_up(self, seen: LmdbSeenIds) -> None:
+        ids = [ident(k) for k in range(5_000)]
+        seen.put(1, ids[::3])
+        for some in (ids, ids[:1], ids[:17], ids[1::3], []):
+            assert seen.known(some) == set(some) & set(ids[::3])
+
+
+def test_pages_in_memory_are_looked_up_without_threads(store: LmdbSeenStore) -> None:
+    seen = store.open(IDENTITY)
+    seen.put(1, [ident(k) for k in range(1_000)])
+    before = threading.active_count()
+    assert len(seen.known([ident(k) for k in range(2_000)])) == 1_000
+    assert threading.active_count() == before
+    seen.close()
 
 
 # ---- size ----------------------------------------------------------------------------------------------------------
@@ -217,6 +244,7 @@ def test_only_what_was_rebuilt_may_be_adopted(store: LmdbSeenStore) -> None:
 ENV = {"PYTHONPATH": ":".join(p for p in sys.path if p), "PATH": ""}
 PRELUDE = """
 from pathlib import Path
+from braid.adapters import lmdb
 from braid.adapters.lmdb import LmdbSeenStore
 from tests.contracts import IDENTITY, ident
 """

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -37,6 +39,8 @@ MAP_BYTES = 64 << 20  # of a new file: about 700,000 ids
 _FULL = 0.8  # the map grows before it is fuller than this
 _GROWTH = 1.5
 _AT_ONCE = 65_536  # ids summed at once by a scan
+_PROBES, _COLD = 64, 8  # ids that are looked up first, and how many pages from the disk make the rest worth threads
+_READERS = 16  # reads of the disk at once
 _IDENTITY, _THROUGH = b"identity", b"through_seq"
 
 
@@ -56,6 +60,7 @@ class LmdbSeenIds:
         self._ids = env.open_db(b"ids")
         self._meta = env.open_db(b"meta")
         self._measured = measured
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="seen")  # no thread before the first work
 
     @property
     def through_seq(self) -> int:
@@ -64,9 +69,23 @@ class LmdbSeenIds:
             return _through(txn, self._meta)
 
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
-        """Return those of the ids that were counted before."""
+        """Return those of the ids that were counted before.
+
+        Where a few of them show that the file's pages have to come from the disk, many are read at once: in a large file each id is
+        on a page of its own, and one after the other takes as long as the disk answers. Of pages in memory, threads would
+        only wait for each other.
+        """
+        ordered, before = sorted(ids), _disk_reads()
+        found = self._found(ordered[:: max(1, len(ordered) // _PROBES)])
+        if _disk_reads() - before < _COLD:
+            return found | self._found(ordered)
+        size = 1 + len(ordered) // _READERS
+        parts = [ordered[first : first + size] for first in range(0, len(ordered), size)]
+        return found.union(*self._readers.map(self._found, parts))
+
+    def _found(self, ordered: Sequence[bytes]) -> set[bytes]:
         with self._transaction() as txn:
-            return {bytes(id_) for id_, _ in txn.cursor(self._ids).getmulti(sorted(ids))}
+            return {bytes(id_) for id_, _ in txn.cursor(self._ids).getmulti(ordered)}
 
     def put(self, seq: int, ids: Sequence[bytes]) -> bool:
         """Add the ids and set `through_seq`, in one transaction, only if it was seq − 1; say whether it was done.
@@ -108,6 +127,7 @@ class LmdbSeenIds:
 
     def close(self) -> None:
         """Release the store; a second time does nothing."""
+        self._readers.shutdown()
         self._env.close()
 
     def _used(self) -> float:
@@ -204,7 +224,10 @@ def _environment(path: Path, map_bytes: int) -> lmdb.Environment:
     data = path / "data.mdb"
     size = max(map_bytes, data.stat().st_size if data.exists() else 0)
     try:
-        env = lmdb.open(str(path), map_size=size, max_dbs=2, sync=False, metasync=False, writemap=True, map_async=True)
+        env = lmdb.open(
+            str(path), map_size=size, max_dbs=2, sync=False, metasync=False, writemap=True, map_async=True,
+            readahead=False,  # a page that is not in memory would bring megabytes of others, and never one that is wanted next
+        )  # fmt: skip
     except lmdb.Error as error:
         raise SeenIdsRefused(
             f"seen ids {path}: expected a sound file, got {error}; it is set aside and rebuilt from the log"
@@ -236,6 +259,11 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _disk_reads() -> int:
+    """Return how often this thread has waited for a page from the disk."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
 
 
 def _through(txn: lmdb.Transaction, meta: Any) -> int:

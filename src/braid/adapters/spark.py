@@ -7,8 +7,11 @@ there. Both kinds read committed records only and fail when records that they sh
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import pyarrow as pa
@@ -46,9 +49,32 @@ def session(settings: Settings, app: str, *, brief: bool = False) -> SparkSessio
         options["spark.driver.extraJavaOptions"] += " -XX:TieredStopAtLevel=1"
     for name, value in options.items():
         builder = builder.config(name, value)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
+    if current_thread() is main_thread():  # another one hears no signals
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, _interrupting(spark, handler))
+            elif handler is not None:
+                signal.signal(number, handler)
     return spark
+
+
+def _interrupting(spark: SparkSession, handler: Callable[[int, FrameType | None], Any]) -> Callable[..., Any]:
+    """Return a signal's handler as it was, but after it this thread can ask the JVM something else.
+
+    What a handler raises leaves a call behind that the JVM still works at. Each thread has one connection, and on that one
+    every later call, also the one that stops Spark, would wait until the action ends, and take its answer for its own. So
+    does PySpark's own handler of SIGINT, whose place this takes.
+    """
+    ways: Any = spark.sparkContext._gateway
+
+    def heard(number: int, frame: FrameType | None) -> Any:
+        ways._gateway_client.thread_connection.connection = None
+        return handler(number, frame)
+
+    return heard
 
 
 def static(spark: SparkSession, settings: Settings, offered: Range, tasks: int = 4) -> DataFrame:
