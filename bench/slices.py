@@ -209,7 +209,7 @@ def served(lab: Lab, application: str, ready: str, env: dict[str, str]) -> Itera
 
 @dataclass
 class Slice:
-    """What one slice gave; `void` says why its numbers are none."""
+    """What one slice gave; `void` says why its numbers are none, `turn` with which of the other arms it is compared."""
 
     arm: str
     rate: float
@@ -219,6 +219,7 @@ class Slice:
     lags: list[tuple[float, float]] = field(default_factory=list)
     void: str = ""
     spin_s: float = 0.0
+    turn: int = 0
 
     def plain(self) -> dict[str, Any]:
         """Return it for the file of raw samples."""
@@ -226,6 +227,7 @@ class Slice:
         return {
             "arm": self.arm, "rate": self.rate, "ages_s": [round(a, 4) for a in self.ages_s], "load": shown,
             "micro_batches": self.batches, "lags": self.lags, "void": self.void, "spin_s": self.spin_s,
+            "turn": self.turn,
         }  # fmt: skip
 
 

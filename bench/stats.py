@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,7 +162,19 @@ def ratio(product: Sequence[float], anchor: Sequence[float]) -> Ratio | None:
     Ratio(low=1.5, middle=2.0, high=4.0, pairs=3)
     """
     found = [a / b for a, b in zip(product, anchor, strict=False) if b]
-    return Ratio(min(found), quantile(found, 0.5), max(found), len(found)) if found else None
+    return Ratio(min(found), statistics.median(found), max(found), len(found)) if found else None
+
+
+def ratio_by_turn(product: Mapping[int, float], anchor: Mapping[int, float]) -> Ratio | None:
+    """Return the ratios of what was measured in the same turn, minutes apart at most; None when no turn has both.
+
+    Examples
+    --------
+    >>> ratio_by_turn({0: 2.0, 2: 6.0}, {1: 1.0, 2: 2.0})
+    Ratio(low=3.0, middle=3.0, high=3.0, pairs=1)
+    """
+    both = sorted(product.keys() & anchor.keys())
+    return ratio([product[turn] for turn in both], [anchor[turn] for turn in both])
 
 
 def moved(spins: Sequence[float], spin: float, most: float = NOISE) -> str:

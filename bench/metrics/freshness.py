@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import ExitStack
+from dataclasses import replace
 
 from bench import stats
 from bench.lab import Failed, Lab, medians, say
@@ -28,14 +29,15 @@ def run(lab: Lab, size: Size) -> Result:
         say("freshness: warming up the others")
         for arm in arms[1:]:
             measured(lab, arm, rates[0] / 2, size.of(15, 5), "warm", product.numbers)
-        for turn in range(size.whole(3, 1)):
+        for turn in range(size.whole(5, 1)):
             for rate in rates:
                 for arm in arms:
                     if arm.name == "before" and (rate != rates[0] or turn):  # it is far behind
                         continue
                     say(f"freshness: {arm.name}, {rate:,} events/s, turn {turn + 1}")
                     try:
-                        slices.append(measured(lab, arm, rate, size.of(30, 6), f"{rate}-{turn}", product.numbers))
+                        one = measured(lab, arm, rate, size.of(18, 6), f"{rate}-{turn}", product.numbers)
+                        slices.append(replace(one, turn=turn))
                     except Failed as why:
                         found.failed(f"{arm.name} at {rate:,} events/s", why)
         ids = product.arm.reference.good
@@ -58,7 +60,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
     for rate in rates:
         for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
             ours, floor, earlier = (
-                [stats.quantile(s.ages_s, part) for s in by[arm, rate] if s.ages_s]
+                {s.turn: stats.quantile(s.ages_s, part) for s in by[arm, rate] if s.ages_s}
                 for arm in ("braid", "relay", "before")
             )
             target = _target(rate, name)
@@ -70,7 +72,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                     _middle(ours),
                     _middle(floor),
                     "relay without Spark",
-                    stats.ratio(ours, floor),
+                    stats.ratio_by_turn(ours, floor),
                     target,
                     note or ("" if ours else "no slice counts"),
                 )
@@ -84,7 +86,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                         _middle(ours),
                         _middle(earlier),
                         "2 s trigger, 200 partitions",
-                        stats.ratio(ours, earlier),
+                        stats.ratio_by_turn(ours, earlier),
                         Target("ratio", "at most", 1 / 3) if name == "p50" else None,
                         how,
                     )
@@ -109,8 +111,8 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
     return found
 
 
-def _middle(values: list[float]) -> float | None:
-    return stats.quantile(values, 0.5) if values else None
+def _middle(by_turn: dict[int, float]) -> float | None:
+    return stats.quantile(list(by_turn.values()), 0.5) if by_turn else None
 
 
 def _target(rate: int, name: str) -> Target | None:

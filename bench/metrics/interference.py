@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from bench import stats
 from bench.lab import Lab, say, view
@@ -28,27 +29,30 @@ def run(lab: Lab, size: Size) -> Result:
                 say(f"interference: {kind}, turn {turn + 1}")
                 with _disturbing(lab, size.of(25, 6)) if kind == "disturbed" else _nothing():
                     one = measured(lab, arm, rate, size.of(25, 6), f"{kind}-{turn}", numbers)
+                one = replace(one, turn=turn)
                 found.samples.append({"kind": kind} | one.plain())
                 if one.void:
                     found.void.append(f"{kind}: {one.void}")
                 else:
                     kept.append(one)
     for name, part in (("p50", 0.5), ("p99", 0.99)):
-        idle, disturbed = ([stats.quantile(s.ages_s, part) for s in slices[kind]] for kind in ("idle", "disturbed"))
-        if idle and disturbed:
+        idle, disturbed = (
+            {s.turn: stats.quantile(s.ages_s, part) for s in slices[kind]} for kind in ("idle", "disturbed")
+        )
+        if idle.keys() & disturbed.keys():
+            shown = {
+                kind: stats.quantile(list(of.values()), 0.5) for kind, of in (("idle", idle), ("disturbed", disturbed))
+            }
             target = Target("ratio", "at most", 2.0) if name == "p99" else None
             found.rows.append(
                 Row(
-                    f"freshness {name} at {rate:,} events/s, disturbed", "s", stats.quantile(disturbed, 0.5), stats.quantile(idle, 0.5), "the same, idle",
-                    stats.ratio(disturbed, idle), target,
+                    f"freshness {name} at {rate:,} events/s, disturbed", "s", shown["disturbed"], shown["idle"], "the same, idle",
+                    stats.ratio_by_turn(disturbed, idle), target,
                 )
             )  # fmt: skip
-            found.bars |= {
-                f"braid disturbed {name}": stats.quantile(disturbed, 0.5),
-                f"idle {name}": stats.quantile(idle, 0.5),
-            }
+            found.bars |= {f"braid disturbed {name}": shown["disturbed"], f"idle {name}": shown["idle"]}
         else:
-            found.failed(f"freshness {name}, disturbed", "no slice counts")
+            found.failed(f"freshness {name}, disturbed", "no turn counts in which both do")
     lab.drop(NAME)
     return found
 

@@ -222,6 +222,23 @@ def test_a_void_slice_leaves_its_reason_and_no_number() -> None:
     assert found.rows[0].product == 0.1 and found.rows[0].anchor is None and found.rows[0].ratio is None
 
 
+def test_freshness_is_compared_within_a_turn() -> None:
+    found = freshness.tabled(
+        results.Result("freshness", "F", "s"),
+        (5_000,),
+        [
+            slices.Slice("braid", 5_000, [0.4], _told(), [], turn=0),
+            slices.Slice("relay", 5_000, [0.1], _told(), [], turn=0),
+            slices.Slice("braid", 5_000, [0.9], _told(), [], turn=1),
+            slices.Slice("relay", 5_000, [0.9], _told(), [], turn=1, void="lost one"),
+            slices.Slice("braid", 5_000, [1.2], _told(), [], turn=2),
+            slices.Slice("relay", 5_000, [0.2], _told(), [], turn=2),
+        ],
+        0,
+    )
+    assert found.rows[0].ratio == stats.Ratio(pytest.approx(4.0), pytest.approx(5.0), pytest.approx(6.0), 2)
+
+
 def test_more_than_half_of_the_slices_on_a_noisy_host_leave_no_number_at_all() -> None:
     good = slices.Slice("braid", 5_000, [0.1, 0.2], _told(), [])
     noisy = [
