@@ -178,22 +178,16 @@ class Lab:
         file, log = self.root / "src" / "batch_layer" / "spark_batch.py", self.where / "batch.log"
         command = [str(self.settings.python), str(file), "--dataset", name, "--once", "--json"]
         more = self.environ | self.settings.spark_env()
-        with log.open("ab") as err:
-            made = subprocess.Popen(
-                command, env=more, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
-            )
+        with child(command, more, log) as made:
 
-        def summary() -> dict[str, Any]:
-            out, _ = made.communicate()
-            if made.returncode:
-                raise Failed(f"batch of {name}: exit {made.returncode}: {log.read_text('utf-8').strip()[-400:]}")
-            found: dict[str, Any] = json.loads(out)
-            return found
+            def summary() -> dict[str, Any]:
+                out, _ = made.communicate()
+                if made.returncode:
+                    raise Failed(f"batch of {name}: exit {made.returncode}: {log.read_text('utf-8').strip()[-400:]}")
+                found: dict[str, Any] = json.loads(out)
+                return found
 
-        try:
             yield summary
-        finally:
-            stop(made)
 
     def drop(self, name: str) -> None:
         """Forget a dataset's files, so that the next metric finds the disk as this one did."""
@@ -209,15 +203,21 @@ class Lab:
         log = self.where / f"{module}.log"
         settings = self.quiet()
         more = self.environ | settings.spark_env() | path | dict(env or {})
-        with log.open("ab") as out:
-            made = subprocess.Popen(
-                [sys.executable, "-m", module, *words], env=more, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=out, text=True, start_new_session=True,
-            )  # fmt: skip
-        try:
+        with child([sys.executable, "-m", module, *words], more, log) as made:
             yield Process(module, made, log)
-        finally:
-            stop(made)
+
+
+@contextmanager
+def child(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process group of its own, stderr into a log; it is stopped at the end with all that it started."""
+    with log.open("ab") as err:
+        made = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True
+        )  # fmt: skip
+    try:
+        yield made
+    finally:
+        stop(made)
 
 
 def stop(process: subprocess.Popen[str], patience_s: float = 30.0) -> None:

@@ -244,7 +244,6 @@ def test_only_what_was_rebuilt_may_be_adopted(store: LmdbSeenStore) -> None:
 ENV = {"PYTHONPATH": ":".join(p for p in sys.path if p), "PATH": ""}
 PRELUDE = """
 from pathlib import Path
-from braid.adapters import lmdb
 from braid.adapters.lmdb import LmdbSeenStore
 from tests.contracts import IDENTITY, ident
 """
