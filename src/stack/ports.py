@@ -3,13 +3,20 @@
 import json
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import replace
+from random import SystemRandom
 
 import psutil
 
 from braid.errors import PortInUse
 from braid.settings import LOOPBACK, Ports, Settings
+
+# Free ports come from below those that Linux (from 32768) and macOS (from 49152) give to outgoing connections: while a
+# program is started again nobody holds its port, and a client's connection, its own even, that is given it keeps the
+# program from listening. They are taken by the block of which none is held, so that no instance is given the port of
+# another one's program that does not run at the moment.
+SERVED = range(20_000, 32_768)
+BLOCKS = [SERVED[start : start + 16] for start in range(0, len(SERVED), 16)]
 
 
 def choose(settings: Settings) -> Settings:
@@ -83,9 +90,10 @@ def holder(port: int) -> str:
 
 
 def _free(names: list[str]) -> dict[str, int]:
-    # all held open together, so that no two names get the same one
-    with ExitStack() as held:
-        sockets = {name: held.enter_context(socket.socket()) for name in names}
-        for one in sockets.values():
-            one.bind((LOOPBACK, 0))
-        return {name: int(one.getsockname()[1]) for name, one in sockets.items()}
+    block = next((b for b in SystemRandom().sample(BLOCKS, len(BLOCKS)) if all(map(is_free, b))), None)
+    if block is None:
+        raise PortInUse(
+            f"BRAID_PORTS=free: expected a block of {len(BLOCKS[0])} free ports in {SERVED.start}-{SERVED.stop - 1},"
+            " got none; stop what listens there, or set BRAID_PORTS=standard"
+        )
+    return dict(zip(names, block, strict=False))

@@ -46,6 +46,7 @@ def test_free_ports_are_distinct_recorded_and_kept(here: Settings):
     first = ports.choose(here)
     numbers = first.ports.as_dict()
     assert len(set(numbers.values())) == len(Ports.names())
+    assert set(numbers.values()) <= set(ports.SERVED)
     assert load({"BRAID_HOME": str(here.home)}).ports == first.ports
     assert ports.choose(first).ports == first.ports
 
@@ -53,6 +54,28 @@ def test_free_ports_are_distinct_recorded_and_kept(here: Settings):
 def test_a_free_port_taken_meanwhile_is_chosen_anew(here: Settings, taken: int):
     chosen = ports.choose(here.with_ports(replace(Ports.unset(), kafka=taken)))
     assert chosen.ports.kafka not in {0, taken}
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_is_given():
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(given.read_text("utf-8").split()[0]) if given.exists() else 49_152
+    assert ports.SERVED.stop <= first
+
+
+def test_ports_of_an_instance_of_which_one_program_runs_are_not_given_to_another(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    block = ports.BLOCKS[3]
+    monkeypatch.setattr(ports, "BLOCKS", [block, ports.BLOCKS[5]])
+    monkeypatch.setattr(ports, "is_free", lambda port: port != block[-1])
+    assert set(ports.choose(here).ports.as_dict().values()) <= set(ports.BLOCKS[1])
+
+
+def test_no_free_port_left_is_told(here: Settings, monkeypatch: pytest.MonkeyPatch):
+    assert len(Ports.names()) <= len(ports.BLOCKS[0])
+    monkeypatch.setattr(ports, "is_free", lambda port: port % 16 > 0)
+    with pytest.raises(PortInUse, match=r"^BRAID_PORTS=free: expected a block of 16 free ports in 20000-32767, got "):
+        ports.choose(here)
 
 
 def test_asking_for_free_ports_gives_up_recorded_standard_ones(here: Settings):
