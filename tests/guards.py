@@ -43,6 +43,13 @@ class Guard:
 
 GUARDS = (
     Guard(
+        "in order: nothing is counted while the micro-batch before it is",
+        "src/speed_layer/stream.py",
+        "        self.behind.settle()\n",
+        "",
+        "tests/model/test_read_ahead.py::test_a_small_one_waits_until_the_large_one_before_it_is_counted",
+    ),
+    Guard(
         "ledger check: a range that the ledger holds is passed over",
         "src/speed_layer/microbatch.py",
         'if ledger.decide(driver.head, offered) != "commit":',

@@ -1,10 +1,18 @@
-"""The stream: Spark's query, and each of its micro-batches handed to the protocol. Nothing else knows it is a stream."""
+"""The stream: Spark's query, and each of its micro-batches handed to the protocol. Nothing else knows it is a stream.
+
+A large micro-batch is counted and written by another thread, while Spark goes on to read the next one: reading takes all cores and
+counting one. Spark then notes a range as done that may not be committed yet, which nobody believes: a start goes by the ledger, in a
+checkpoint of its own. What goes wrong in that thread ends the query before it counts anything more.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from braid import sql
 from braid.adapters import failpoints
 from braid.adapters import spark as frames
+from braid.adapters.behind import Behind
 from braid.declaration import Declaration
 from braid.errors import BraidError
 from braid.ledger import LedgerRow, Range
@@ -22,7 +31,9 @@ from speed_layer import checkpoint, microbatch, unusual
 from speed_layer.microbatch import Driver
 
 MAX_OFFSETS = 100_000  # bounds a micro-batch after an outage, and with it the driver's Arrow table
-_ONE_TASK = 5_000  # a micro-batch of fewer records is read by one task: a second one costs more than it saves
+# a micro-batch of fewer records is read by one task, as a second one costs more than it saves; and it is counted by the thread
+# that has read it, as its cost is not in the records
+LARGE = 5_000
 _LOOK_S = 0.5  # how often the waiting main thread looks whether it shall stop
 
 
@@ -42,11 +53,81 @@ class StreamSource:
         self._frame = frame
         self._declaration = declaration
         self._thorough = thorough
+        self._read: Callable[[], Any] | None = None
+        self.seconds = 0.0  # of reading ahead
 
     def rows(self) -> Any:
-        """Run the one action and return the slim rows as an Arrow table, every record read."""
-        frame = self._frame.coalesce(1) if self.range.size < _ONE_TASK else self._frame
+        """Run the one action, unless it was run ahead, and return the slim rows as an Arrow table, every record read."""
+        if self._read is not None:
+            return self._read()
+        frame = self._frame.coalesce(1) if self.range.size < LARGE else self._frame
         return unusual.read(self._declaration, frame.toArrow(), lambda: self._thorough(self.range))
+
+    def read_ahead(self) -> None:
+        """Run the action now. What goes wrong in it is raised where the rows are asked for."""
+        began = time.monotonic()
+        done: Future[Any] = Future()
+        try:
+            done.set_result(self.rows())
+        except Exception as error:  # noqa: BLE001 - of whatever kind, it is told there
+            done.set_exception(error)
+        self._read, self.seconds = done.result, time.monotonic() - began
+
+
+@dataclass
+class Counting:
+    """Counts micro-batches one after the other, by the protocol's steps, and tells of them.
+
+    Attributes
+    ----------
+    driver, stop, beat, committed, measured, rest : as `run` has them
+    behind : the thread that counts a large micro-batch, while its caller goes on to read the next one
+    at_it : set while one is counted
+    """
+
+    driver: Driver
+    stop: Event
+    beat: Callable[[str], None]
+    committed: Callable[[LedgerRow, float], None]
+    measured: Callable[[int, Mapping[str, float]], None]
+    rest: Callable[[float], float]
+    behind: Behind = field(default_factory=Behind)
+    at_it: Event = field(default_factory=Event)
+
+    def take(self, source: StreamSource) -> None:
+        """Count a micro-batch when the one before is counted: now, or if it is large, read now and counted soon.
+
+        Raises
+        ------
+        BraidError
+            What the protocol raised in it, or in one before it: then nothing of this one is counted.
+        """
+        large = source.range.size >= LARGE and not self.rest(1.0)  # beside other streams there is no core for it
+        if large:
+            source.read_ahead()
+        self.behind.settle()
+        if large:
+            self.behind.begin(partial(self._count, source))
+        else:
+            self._count(source)
+
+    def _count(self, source: StreamSource) -> None:
+        began, before = time.monotonic(), self.driver.head.seq
+        spent, last = {"computed": source.seconds}, began
+        self.at_it.set()
+        try:
+            for stage in microbatch.steps(self.driver, source):
+                spent[stage] = spent.get(stage, 0.0) + time.monotonic() - last
+                last = time.monotonic()
+                self.beat(stage)
+                failpoints.hit(f"speed.{stage}")
+        finally:
+            self.at_it.clear()
+        if self.driver.head.seq != before:
+            took_s = source.seconds + time.monotonic() - began
+            self.measured(self.driver.head.seq, spent)
+            self.committed(self.driver.head, took_s)
+            self.stop.wait(self.rest(took_s))
 
 
 def run(
@@ -85,34 +166,24 @@ def run(
     path = checkpoint.fresh(root, driver.writer)
     text = sql.slim(driver.declaration, frames.RECORDS, usual_only=True)
     raised: list[BaseException] = []
-    running = Event()
+    reading, counting = Event(), Counting(driver, stop, beat, committed, measured, rest)
 
     def thorough(offered: Range) -> Any:
         whole = sql.slim(driver.declaration, frames.RECORDS)
         return frames.rows(frames.static(spark, settings, offered), whole)
 
     def micro_batch(frame: DataFrame, batch: int) -> None:
-        began, before = time.monotonic(), driver.head.seq
-        spent, last = dict[str, float](), began
-        running.set()
+        reading.set()
         try:
-            for stage in microbatch.steps(driver, StreamSource(path, batch, frame, driver.declaration, thorough)):
-                spent[stage] = spent.get(stage, 0.0) + time.monotonic() - last
-                last = time.monotonic()
-                beat(stage)
-                failpoints.hit(f"speed.{stage}")
-        except BaseException as error:  # never return: Spark would commit the range
+            counting.take(StreamSource(path, batch, frame, driver.declaration, thorough))
+        except BaseException as error:  # never return: Spark would go on
             raised.append(error)
             if not isinstance(error, frames.FAILURES):
                 raise
             # in the words of it, Spark looks for its own by a pattern that recurses at every letter: a trace overflows the stack
             raise BraidError(frames.complaint(error)) from None
         finally:
-            running.clear()
-        if driver.head.seq != before:
-            measured(driver.head.seq, spent)
-            committed(driver.head, time.monotonic() - began)
-            stop.wait(rest(time.monotonic() - began))
+            reading.clear()
 
     topics = [t.name for t in driver.declaration.topics]
     records = frames.streaming(spark, settings, topics, driver.head.end, max_offsets)
@@ -122,7 +193,9 @@ def run(
     query = writer.queryName(driver.declaration.dataset).trigger(processingTime=trigger).start()
     try:
         while not stop.is_set() and not query.awaitTermination(_LOOK_S):  # type: ignore[arg-type] # seconds, fractions too
-            if not running.is_set():  # a micro-batch that hangs must not be kept alive from here
+            counting.behind.look()
+            # a micro-batch that hangs must not be kept alive from here
+            if not reading.is_set() and not counting.at_it.is_set():
                 look()
                 beat("streaming")
     except frames.FAILURES as error:
@@ -131,6 +204,11 @@ def run(
     finally:
         if unstopped := frames.end(query):
             say(f"{driver.declaration.dataset}: Spark did not stop in order: {unstopped}")
+        counting.behind.close()
+    try:
+        counting.behind.settle()
+    except Exception as error:  # noqa: BLE001 - as the others: what it means depends on whether we stop
+        raised.append(error)
     if raised and not (stop.is_set() and isinstance(raised[0], frames.FAILURES)):
         raise _cause(raised, raised[0], driver.declaration.dataset)
 

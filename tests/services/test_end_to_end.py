@@ -24,6 +24,7 @@ from cassandra.cluster import Cluster
 from pyhive import hive
 
 from braid.adapters.doorbell import Doorbell
+from speed_layer.stream import LARGE
 from stack.supervisor import Supervisor
 from tests.services.pipeline import (
     Pipeline,
@@ -385,6 +386,31 @@ def test_a_lost_checkpoint_and_a_second_sending_change_no_answer(braid):
         for v in braid.declared["landcover"].views
     }
     assert after == before
+
+
+def test_large_micro_batches_are_counted_exactly_through_a_kill(braid):
+    """They are counted by another thread than the one that reads them."""
+
+    def sent(name: str) -> None:
+        rows = [
+            {"station": f"{name}{n}", "region": ["north", "south"][n % 2], "sky": ["clear", "cloudy"][n % 2],
+             "taken": f"2026-03-{1 + n % 3:02d}T10:{n % 60:02d}:{n * 7 % 60:02d}", "celsius": n % 100 - 50.25}
+            for n in range(3 * LARGE)
+        ]  # fmt: skip
+        braid.send("weather.readings", [json.dumps(r).encode() for r in rows + rows[: LARGE // 2]])
+
+    before = braid.caught_up("weather")
+    keeper = Supervisor.of(braid.settings)
+    keeper.stop(["speed-weather"])
+    sent("first")
+    keeper.start("speed-weather")
+    braid.eventually("the first are counted", lambda: braid.status("weather")["head"]["seq"] > before["head"]["seq"])
+    sent("second")
+    braid.kill("speed-weather")
+    after = braid.caught_up("weather")
+    for kind, each in (("good", 3 * LARGE), ("copies", LARGE // 2), ("dead", 0)):
+        assert after["counts"][kind] - before["counts"][kind] == 2 * each
+    check_views(braid, "weather", offset_us=-3600 * 10**6)
 
 
 def test_stopping_in_order_is_quick_and_leaves_no_child(braid):
