@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,7 +209,14 @@ def served(lab: Lab, application: str, ready: str, env: dict[str, str]) -> Itera
 
 @dataclass
 class Slice:
-    """What one slice gave; `void` says why its numbers are none, `turn` with which of the other arms it is compared."""
+    """What one slice gave.
+
+    Attributes
+    ----------
+    void : why its numbers are none; empty when they are some
+    unsteady : how the machine differed from what it mostly was; empty when it did not
+    turn : with which slices of other arms it is compared: those of the same turn, minutes apart at most
+    """
 
     arm: str
     rate: float
@@ -220,6 +227,12 @@ class Slice:
     void: str = ""
     spin_s: float = 0.0
     turn: int = 0
+    unsteady: str = ""
+
+    @property
+    def uncounted(self) -> str:
+        """Why its numbers do not stand by themselves; beside another slice of its turn they may (`between`)."""
+        return self.void or self.unsteady
 
     def plain(self) -> dict[str, Any]:
         """Return it for the file of raw samples."""
@@ -227,7 +240,7 @@ class Slice:
         return {
             "arm": self.arm, "rate": self.rate, "ages_s": [round(a, 4) for a in self.ages_s], "load": shown,
             "micro_batches": self.batches, "lags": self.lags, "void": self.void, "spin_s": self.spin_s,
-            "turn": self.turn,
+            "turn": self.turn, "unsteady": self.unsteady,
         }  # fmt: skip
 
 
@@ -265,9 +278,23 @@ def measured(
     )  # fmt: skip
     found.spin_s = spins.mean_s
     lab.spins.append(found.spin_s)
+    found.void = void
     unsteady = stats.moved(lab.spins, found.spin_s)
-    found.void = void or (f"{NOISY}: {unsteady}" if unsteady and lab.strict else "")
+    found.unsteady = f"{NOISY}: {unsteady}" if unsteady and lab.strict else ""
     return found
+
+
+def between(ours: Iterable[Slice], theirs: Iterable[Slice], part: float) -> stats.Ratio | None:
+    """Return the ratios of a quantile of freshness turn by turn; None when there is no pair.
+
+    Two slices of a turn are a pair when the machine was the same in both, be it another one than in the rest of the run: a
+    strange machine is strange to both arms.
+    """
+    others = {s.turn: s for s in theirs if s.ages_s and not s.void}
+    pairs = [(s, others[s.turn]) for s in ours if s.ages_s and not s.void and s.turn in others]
+    alike = [pair for pair in pairs if not stats.moved([pair[1].spin_s], pair[0].spin_s)]
+    ages = [[stats.quantile(s.ages_s, part) for s in pair] for pair in alike]
+    return stats.ratio([a for a, _ in ages], [b for _, b in ages])
 
 
 def _void(arm: Arm, told: dict[str, Any], seen: Watcher, held: int) -> str:

@@ -165,18 +165,6 @@ def ratio(product: Sequence[float], anchor: Sequence[float]) -> Ratio | None:
     return Ratio(min(found), statistics.median(found), max(found), len(found)) if found else None
 
 
-def ratio_by_turn(product: Mapping[int, float], anchor: Mapping[int, float]) -> Ratio | None:
-    """Return the ratios of what was measured in the same turn, minutes apart at most; None when no turn has both.
-
-    Examples
-    --------
-    >>> ratio_by_turn({0: 2.0, 2: 6.0}, {1: 1.0, 2: 2.0})
-    Ratio(low=3.0, middle=3.0, high=3.0, pairs=1)
-    """
-    both = sorted(product.keys() & anchor.keys())
-    return ratio([product[turn] for turn in both], [anchor[turn] for turn in both])
-
-
 def moved(spins: Sequence[float], spin: float, most: float = NOISE) -> str:
     """Return how the machine differed from what it mostly was, empty when it did not.
 
@@ -190,7 +178,8 @@ def moved(spins: Sequence[float], spin: float, most: float = NOISE) -> str:
     >>> moved([1.0, 1.1, 1.5], 1.5), moved([1.0, 1.1, 1.2], 1.2)
     ('a fixed spin took +36 % against its median', '')
     """
-    shift = spin / quantile(spins, 0.5) - 1 if spins else 0.0
+    usual = quantile(spins, 0.5) if spins else 0.0
+    shift = spin / usual - 1 if usual else 0.0
     return f"a fixed spin took {shift:+.0%} against its median".replace("%", " %") if abs(shift) > most else ""
 
 

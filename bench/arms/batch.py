@@ -1,6 +1,8 @@
 """A full recompute of all views over one master, by one engine, in a process of its own: cold, then warm, with its peak memory.
 
-    python -m bench.arms.batch braid|duckdb|polars '{"root": …, "dataset": …, "declaration": …, "repeats": 3}'
+    python -m bench.arms.batch braid|duckdb|polars '{"root": …, "dataset": …, "declaration": …, "out": …}'
+
+It recomputes once, and once more for each line `again` on stdin, so that engines can take turns; `end` ends it.
 
 All do the same: of each id the first good record in ledger order, then n, fingerprint, Σx, Σx² (exact), min and max per
 class and window of ten minutes, per class, and per class of the four bands. What comes out is compared outside. `make` writes the master.
@@ -31,7 +33,7 @@ Views = dict[
 
 
 def main(engine: str, spec: dict[str, Any]) -> None:
-    """Say {"cold_s", "warm_s", "mb", "digest", …} on stdout."""
+    """Say {"started_s", "cold_s"}, then {"warm_s"} for each time it is asked, then {"mb", "digest", "out"}."""
     engines: dict[str, Callable[[dict[str, Any]], Callable[[], Views]]] = {
         "braid": _braid,
         "duckdb": _duckdb,
@@ -43,11 +45,11 @@ def main(engine: str, spec: dict[str, Any]) -> None:
     began = time.monotonic()
     once = engines[engine](spec)
     started_s = time.monotonic() - began
-    times, views = list[float](), Views()
-    for _ in range(1 + int(spec["repeats"])):
-        began = time.monotonic()
-        views = once()
-        times.append(time.monotonic() - began)
+    took_s, views = _timed(once)
+    _say({"started_s": started_s, "cold_s": took_s})
+    while sys.stdin.readline().strip() == "again":
+        took_s, views = _timed(once)
+        _say({"warm_s": took_s})
     window = {f"{start}|{key}": list(state) for (start, key), state in sorted(views["realtime_ndvi_by_class"].items())}
     text = json.dumps({name: sorted((*k, *v) for k, v in view.items()) for name, view in views.items()}, default=str)
     children = sum(_peak(p) for p in psutil.Process().children(recursive=True))
@@ -55,16 +57,13 @@ def main(engine: str, spec: dict[str, Any]) -> None:
     path = Path(spec["out"])
     path.write_text(json.dumps(window), "utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    _say(
-        {
-            "started_s": started_s,
-            "cold_s": times[0],
-            "warm_s": times[1:],
-            "mb": peak,
-            "digest": digest,
-            "out": str(path),
-        }
-    )
+    _say({"mb": peak, "digest": digest, "out": str(path)})
+
+
+def _timed(once: Callable[[], Views]) -> tuple[float, Views]:
+    began = time.monotonic()
+    views = once()
+    return time.monotonic() - began, views
 
 
 def _peak(process: psutil.Process) -> float:

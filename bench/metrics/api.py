@@ -44,12 +44,12 @@ def _peak(lab: Lab, size: Size, found: Result, port: int) -> None:
     file.write_bytes(body)
     rates: dict[str, list[float]] = {}
     with served(lab, "bench.arms.bare:application()", "/bare", {"BENCH_BODY": str(file)}) as bare:
-        for turn in range(size.whole(5, 1) + 1):
+        for turn in range(size.whole(8, 1) + 1):
             for kind, etag in (("hit", False), ("304", True)):
                 for arm, where, asked in (("braid", port, path), ("bare", bare, "/bare")):
                     one = load(
                         lab,
-                        {"port": where, "paths": [asked], "viewers": VIEWERS, "seconds": size.of(3, 1), "etag": etag},
+                        {"port": where, "paths": [asked], "viewers": VIEWERS, "seconds": size.of(1.5, 1), "etag": etag},
                     )
                     wanted = "304" if etag else "200"
                     found.samples.append({"arm": arm, "kind": kind, "turn": turn, **one})

@@ -10,7 +10,7 @@ from dataclasses import replace
 from bench import stats
 from bench.lab import Lab, say, view
 from bench.results import Result, Row, Size, Target
-from bench.slices import ALL_TIME, WINDOWED, Braid, Numbers, Slice, measured
+from bench.slices import ALL_TIME, WINDOWED, Braid, Numbers, Slice, between, measured
 
 NAME = "disturbed"
 
@@ -24,35 +24,34 @@ def run(lab: Lab, size: Size) -> Result:
     with lab.running(NAME):
         arm = Braid(lab, NAME)
         measured(lab, arm, rate / 2, size.of(15, 5), "warm", numbers)
-        for turn in range(size.whole(2, 1)):
+        for turn in range(size.whole(3, 1)):
             for kind, kept in slices.items():
                 say(f"interference: {kind}, turn {turn + 1}")
-                with _disturbing(lab, size.of(25, 6)) if kind == "disturbed" else _nothing():
-                    one = measured(lab, arm, rate, size.of(25, 6), f"{kind}-{turn}", numbers)
+                with _disturbing(lab, size.of(15, 6)) if kind == "disturbed" else _nothing():
+                    one = measured(lab, arm, rate, size.of(15, 6), f"{kind}-{turn}", numbers)
                 one = replace(one, turn=turn)
                 found.samples.append({"kind": kind} | one.plain())
-                if one.void:
-                    found.void.append(f"{kind}: {one.void}")
-                else:
-                    kept.append(one)
+                if one.uncounted:
+                    found.void.append(f"{kind}: {one.uncounted}")
+                kept.append(one)
     for name, part in (("p50", 0.5), ("p99", 0.99)):
-        idle, disturbed = (
-            {s.turn: stats.quantile(s.ages_s, part) for s in slices[kind]} for kind in ("idle", "disturbed")
-        )
-        if idle.keys() & disturbed.keys():
-            shown = {
-                kind: stats.quantile(list(of.values()), 0.5) for kind, of in (("idle", idle), ("disturbed", disturbed))
-            }
+        ratio = between(slices["disturbed"], slices["idle"], part)
+        shown = {
+            kind: stats.quantile([stats.quantile(s.ages_s, part) for s in of if not s.void], 0.5)
+            for kind, of in slices.items()
+            if any(not s.void for s in of)
+        }
+        if ratio is not None:
             target = Target("ratio", "at most", 2.0) if name == "p99" else None
             found.rows.append(
                 Row(
                     f"freshness {name} at {rate:,} events/s, disturbed", "s", shown["disturbed"], shown["idle"], "the same, idle",
-                    stats.ratio_by_turn(disturbed, idle), target,
+                    ratio, target,
                 )
             )  # fmt: skip
             found.bars |= {f"braid disturbed {name}": shown["disturbed"], f"idle {name}": shown["idle"]}
         else:
-            found.failed(f"freshness {name}, disturbed", "no turn counts in which both do")
+            found.failed(f"freshness {name}, disturbed", "no turn in which both count and the machine was the same")
     lab.drop(NAME)
     return found
 

@@ -34,7 +34,7 @@ def run(lab: Lab, size: Size) -> Result:
     }
     sent = {"braid, from rows": count, "braid, ready bytes": count, "ProducerPerformance": more}
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(size.whole(5, 1) + 1):
+    for turn in range(size.whole(6, 1) + 1):
         for name, way in ways.items():
             before = sum(lab.ends(topic).values())
             try:

@@ -51,8 +51,8 @@ def run(lab: Lab, size: Size) -> Result:
         one = measured(lab, arm, rate, size.of(40, 8), "profile", numbers)
         time.sleep(2)
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()[skip:]]
-        if one.void:
-            raise Failed(one.void)
+        if one.uncounted:
+            raise Failed(one.uncounted)
         _steps(found, lines, rate)
         _answers(lab, found, size)
         took = [line["spark_ms"]["triggerExecution"] for line in lines if "spark_ms" in line]

@@ -20,7 +20,7 @@ def run(lab: Lab, size: Size) -> Result:
     stream, climbed = warm(lab, size, steps[0]), list[Slice]()
     for rate in steps:
         say(f"rate: {rate:,} events/s")
-        one = measured(lab, stream.arm, rate, size.of(30, 8), f"{rate}", stream.numbers, lag=True)
+        one = measured(lab, stream.arm, rate, size.of(25, 8), f"{rate}", stream.numbers, lag=True)
         found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
         climbed.append(one)
     _tabled(found, climbed)
@@ -38,7 +38,7 @@ def sustained(one: Slice) -> tuple[bool, float, float]:
     began, ended = one.load["began_s"], one.load["began_s"] + one.load["seconds"]
     lags = [(at, lag) for at, lag in one.lags if (began + ended) / 2 <= at <= ended]
     line = stats.fitted(lags)
-    if one.void or line is None or line.half is None:
+    if one.uncounted or line is None or line.half is None:
         return False, line.slope if line else 0.0, lags[-1][1] if lags else 0.0
     grows = line.slope - line.half > SLOPE * one.rate
     return not grows and lags[-1][1] <= LAG_S * one.rate, line.slope, lags[-1][1]
@@ -50,7 +50,7 @@ def _tabled(found: Result, climbed: Sequence[Slice]) -> None:
         held, steep, lag = sustained(one)
         best = one.rate if held else best
         note = (
-            one.void
+            one.uncounted
             or f"lag slope {steep:+,.0f} events/s, last {lag:,.0f}; generator {one.load['cpu_share']:.0%} of a core".replace(
                 "%", " %"
             )
@@ -63,8 +63,8 @@ def _tabled(found: Result, climbed: Sequence[Slice]) -> None:
                 note=note,
             )
         )
-        if one.void:
-            found.void.append(f"{one.rate:,.0f} events/s: {one.void}")
+        if one.uncounted:
+            found.void.append(f"{one.rate:,.0f} events/s: {one.uncounted}")
         began = one.load["began_s"]
         found.lines[f"braid {one.rate:,.0f}/s"] = [(at - began, lag) for at, lag in one.lags if at >= began]
     found.across, found.unit = "seconds", "events of lag"

@@ -32,7 +32,7 @@ def run(lab: Lab, size: Size) -> Result:
         measured(lab, arm, RATE, size.of(10, 4), "warm", numbers)
         program = next(p for p in layers(lab.settings, [NAME]) if p.name.startswith("speed-"))
         client = Client(lab.settings.ports.api)
-        with _sending(lab, arm, numbers, outage + size.of(90, 60)) as load:
+        with _sending(lab, arm, numbers, outage + size.of(70, 60)) as load:
             stack.hold(lab.settings, program.name)
             time.sleep(outage)
             behind = status(client, NAME)["lag"]["events"]

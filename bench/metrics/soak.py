@@ -37,8 +37,8 @@ def run(lab: Lab, size: Size) -> Result:
                 one = measured(lab, arm, RATE, seconds, f"piece{piece}", numbers)
                 # of tens of thousands of micro-batches their seqs and seconds, not their phases
                 found.samples.append(one.plain() | {"micro_batches": [(b["seq"], b["seconds"]) for b in one.batches]})
-                if one.void:
-                    found.void.append(f"piece {piece}: {one.void}")
+                if one.uncounted:
+                    found.void.append(f"piece {piece}: {one.uncounted}")
                 took += [
                     (one.load["began_s"] + k * seconds / len(one.batches), b["seconds"])
                     for k, b in enumerate(one.batches)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
 from cassandra.concurrent import execute_concurrent_with_args
 
 from bench import stats, wide
-from bench.lab import Lab, say
+from bench.lab import Failed, Lab, say
 from bench.results import Result, Row, Size, Target
 from braid import cql
 from braid.adapters import cassandra
@@ -19,6 +20,8 @@ from braid.views import Fragment
 
 NAME = "written"
 _SWEEP = (32, 128, 512)
+# by keys of a micro-batch: how many of them Braid writes in a turn, and how many the loop does
+SHAPES = {10: (60, 40), 1_000: (20, 2), 10_000: (4, 1)}
 
 
 def run(lab: Lab, size: Size) -> Result:
@@ -33,38 +36,39 @@ def run(lab: Lab, size: Size) -> Result:
         kept, session = store.stores(declaration).fragments, store._session
         table = cql.fragments(declaration, spec)
         insert = session._prepare(table.insert())
-        seq = 0
-        for turn in range(size.whole(3, 1) + 1):
-            for keys in (10, 1_000, 10_000):
-                batches = max(1, size.whole(10_000, 2_000) // keys)
+        seqs = itertools.count(1)
+
+        def wrote(way: int, keys: int, batches: int) -> float:
+            """Write micro-batches one way; return rows a second. Raises Failed when a row is not there."""
+            took = list[float]()
+            for seq in itertools.islice(seqs, batches):
+                made = fragments(seq, keys)
+                began = time.monotonic()
+                if way:
+                    values = [(0, f.seq, f.window_start_us, *f.key, 1, *_columns(f.state)) for f in made]
+                    execute_concurrent_with_args(session._session, insert, values, concurrency=way)
+                else:
+                    kept.write(spec, 0, 1, made)
+                took.append(time.monotonic() - began)
+            held = session.run(f"SELECT count(*) FROM {table.path} WHERE bucket = 0 AND seq = ?", (seq,))[0][0]
+            if held != keys:
+                raise Failed(f"{way or 'braid'}, {keys} keys: expected {keys} rows, found {held}")
+            rate = batches * keys / sum(took)
+            found.samples.append(
+                {"keys": keys, "way": way or "braid", "turn": turn, "rows_per_s": rate, "seconds": took}
+            )
+            return rate
+
+        for turn in range(size.whole(5, 1) + 1):
+            for keys, batches in SHAPES.items():
                 for way in (0, *_SWEEP):
-                    took, rows = [], 0
-                    for _ in range(min(batches, 100)):
-                        seq += 1
-                        made = fragments(seq, keys)
-                        began = time.monotonic()
-                        if way:
-                            values = [(0, f.seq, f.window_start_us, *f.key, 1, *_columns(f.state)) for f in made]
-                            execute_concurrent_with_args(session._session, insert, values, concurrency=way)
-                        else:
-                            kept.write(spec, 0, 1, made)
-                        took.append(time.monotonic() - began)
-                        rows += keys
-                    held = session.run(f"SELECT count(*) FROM {table.path} WHERE bucket = 0 AND seq = ?", (seq,))[0][0]
-                    rate = rows / sum(took)
-                    found.samples.append(
-                        {
-                            "keys": keys,
-                            "way": way or "braid",
-                            "turn": turn,
-                            "rows_per_s": rate,
-                            "seconds": took,
-                            "held": held,
-                        }
-                    )
-                    if held != keys:
-                        found.void.append(f"{way or 'braid'}, {keys} keys: expected {keys} rows, found {held}")
-                    elif turn:
+                    try:
+                        # a loop's rows take many times as long; it has as many micro-batches as give both about the same time
+                        rate = wrote(way, keys, max(1, size.whole(batches[bool(way)], 1)))
+                    except Failed as why:
+                        found.void.append(str(why))
+                        continue
+                    if turn:  # the first warms up
                         (bare.setdefault((keys, way), []) if way else ours.setdefault(keys, [])).append(rate)
             say(f"writes: turn {turn}")
         session.define(f"DROP KEYSPACE {NAME}")

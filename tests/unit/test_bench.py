@@ -23,7 +23,7 @@ from bench import agree, charts, events, http_load, lab, master, noise, report, 
 from bench.__main__ import ALONE, METRICS
 from bench.arms import batch as engines
 from bench.arms import relay, speed, tables
-from bench.metrics import freshness, incremental, profile, rate, writes
+from bench.metrics import freshness, growth, incremental, profile, rate, writes
 from braid import cql, records
 from braid.adapters.cassandra.states import _columns
 from braid.adapters.lmdb import LmdbSeenStore
@@ -239,11 +239,43 @@ def test_freshness_is_compared_within_a_turn() -> None:
     assert found.rows[0].ratio == stats.Ratio(pytest.approx(4.0), pytest.approx(5.0), pytest.approx(6.0), 2)
 
 
+def test_a_pair_counts_when_the_machine_was_the_same_in_both_be_it_a_strange_one() -> None:
+    def one(arm: str, turn: int, age_s: float, spin_s: float) -> slices.Slice:
+        strange = "" if spin_s == 1.0 else slices.NOISY
+        return slices.Slice(arm, 5_000, [age_s], _told(), [], spin_s=spin_s, turn=turn, unsteady=strange)
+
+    ours = [one("braid", 0, 0.4, 1.0), one("braid", 1, 0.8, 1.3), one("braid", 2, 0.8, 1.0)]
+    theirs = [one("relay", 0, 0.1, 1.0), one("relay", 1, 0.2, 1.25), one("relay", 2, 0.1, 1.3)]
+    assert slices.between(ours, theirs, 0.5) == stats.Ratio(4.0, 4.0, 4.0, 2)
+    assert slices.between(ours[2:], theirs, 0.5) is None
+    found = freshness.tabled(results.Result("freshness", "F", "s"), (5_000,), ours + theirs, 0)
+    assert found.rows[0].ratio == stats.Ratio(4.0, 4.0, 4.0, 2) and found.rows[0].product == 0.4
+    assert len(found.void) == 3
+
+
+def test_which_arm_comes_first_changes_from_turn_to_turn() -> None:
+    arms: list[Any] = ["braid", "relay", "before"]
+    planned = [freshness._planned(arms, (5, 20), turn) for turn in range(freshness.HIGHER + 1)]
+    assert planned[0] == [("braid", 5), ("relay", 5), ("braid", 20), ("before", 5)]
+    assert planned[1] == [("relay", 5), ("braid", 5), ("braid", 20)]
+    assert planned[freshness.HIGHER] == [("relay", 5), ("braid", 5)]
+
+
+def test_what_grows_is_told_apart_from_a_machine_that_got_slower() -> None:
+    def one(seconds: float, spin_s: float) -> slices.Slice:
+        return slices.Slice("braid", 5_000, [0.1], _told(), [{"seconds": seconds}], spin_s=spin_s)
+
+    # the machine got slower by half, the micro-batch by as much; one slice of each was disturbed besides
+    found = growth.by_speed({1: [one(0.1, 1.0), one(0.3, 1.0)], 10: [one(0.4, 1.5), one(0.15, 1.5)]})
+    assert found[10] / found[1] == pytest.approx(1.0)
+    assert growth.by_speed({1: [one(0.1, 1.0)], 10: [one(0.2, 1.0)]}) == {1: 0.1, 10: 0.2}
+
+
 def test_more_than_half_of_the_slices_on_a_noisy_host_leave_no_number_at_all() -> None:
     good = slices.Slice("braid", 5_000, [0.1, 0.2], _told(), [])
     noisy = [
         slices.Slice(
-            "relay", 5_000, [0.01], _told(), [], void=f"{slices.NOISY}: a fixed spin took +20 % against its median"
+            "relay", 5_000, [0.01], _told(), [], unsteady=f"{slices.NOISY}: a fixed spin took +20 % against its median"
         )
         for _ in range(2)
     ]
