@@ -127,7 +127,7 @@ class Ledger(Protocol):
         Raises
         ------
         LostRace
-            Another writer holds the seq. The caller must exit and never return normally: Spark would commit.
+            Another writer holds the seq. The caller must exit, and count nothing more.
         """
         ...
 

@@ -91,7 +91,7 @@ def steps(driver: Driver, source: Source) -> Iterator[str]:
     RangeRefused, Gap
         The range does not continue the ledger, or the log no longer holds what it should.
     LostRace
-        Another driver committed this seq. The process must end: returning would let Spark commit the range.
+        Another driver committed this seq. The process must end: its driver stands on a ledger that is no longer its own.
     """
     ports = driver.ports
     topics = [t.name for t in driver.declaration.topics]
