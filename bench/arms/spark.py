@@ -110,8 +110,11 @@ def _writer(store: Any, statement: Any) -> Callable[[DataFrame, int], None]:
 
 
 def _tell(query: StreamingQuery, told: int) -> int:
-    """Say what is new since the micro-batch `told`; return the newest one's number."""
-    fresh = [p for p in query.recentProgress if p["batchId"] > told]
+    """Say what is new since the micro-batch `told`; return the newest one's number.
+
+    A query that finds nothing says so now and then under the number of its next micro-batch, which is not that one yet.
+    """
+    fresh = [p for p in query.recentProgress if p["batchId"] > told and p["numInputRows"]]
     batches = [{"rows": p["numInputRows"], "ms": dict(p["durationMs"]), "at": p["timestamp"]} for p in fresh]
     ends = fresh[-1]["sources"][0]["endOffset"] if fresh else None
     ends = json.loads(ends) if isinstance(ends, str) else ends
