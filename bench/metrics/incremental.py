@@ -28,8 +28,9 @@ def run(lab: Lab, size: Size) -> Result:
     new, short = size.whole(250_000, 10_000), size.whole(500_000, 20_000)
     with ExitStack() as stack:
         arms = [stack.enter_context(_started(lab, history)) for history in (short, short * 10)]
-        for _ in range(size.whole(5, 2)):
-            for arm in arms:
+        for turn in range(size.whole(9, 2)):
+            # whichever comes first finds the machine as the other left it
+            for arm in arms if turn % 2 else reversed(arms):
                 arm.add(new)
         for arm in arms:
             arm.finish()

@@ -21,7 +21,7 @@ from braid.views import Fragment
 NAME = "written"
 _SWEEP = (32, 128, 512)
 # by keys of a micro-batch: how many of them Braid writes in a turn, and how many the loop does
-SHAPES = {10: (60, 40), 1_000: (20, 2), 10_000: (4, 1)}
+SHAPES = {10: (500, 150), 1_000: (20, 4), 10_000: (4, 1)}
 
 
 def run(lab: Lab, size: Size) -> Result:
@@ -38,7 +38,7 @@ def run(lab: Lab, size: Size) -> Result:
         insert = session._prepare(table.insert())
         seqs = itertools.count(1)
 
-        def wrote(way: int, keys: int, batches: int) -> float:
+        def wrote(turn: int, way: int, keys: int, batches: int) -> float:
             """Write micro-batches one way; return rows a second. Raises Failed when a row is not there."""
             took = list[float]()
             for seq in itertools.islice(seqs, batches):
@@ -64,7 +64,7 @@ def run(lab: Lab, size: Size) -> Result:
                 for way in (0, *_SWEEP):
                     try:
                         # a loop's rows take many times as long; it has as many micro-batches as give both about the same time
-                        rate = wrote(way, keys, max(1, size.whole(batches[bool(way)], 1)))
+                        rate = wrote(turn, way, keys, max(1, size.whole(batches[bool(way)], 1)))
                     except Failed as why:
                         found.void.append(str(why))
                         continue
