@@ -20,7 +20,9 @@ def run(lab: Lab, size: Size) -> Result:
     stream, climbed = warm(lab, size, steps[0]), list[Slice]()
     for rate in steps:
         say(f"rate: {rate:,} events/s")
-        one = measured(lab, stream.arm, rate, size.of(25, 8), f"{rate}", stream.numbers, lag=True)
+        # where it matters whether a lag grows, it is looked at for longer
+        seconds = size.of(45 if rate == steps[-1] else 25, 8)
+        one = measured(lab, stream.arm, rate, seconds, f"{rate}", stream.numbers, lag=True)
         found.samples.append(one.plain() | {"sustained": sustained(one)[0]})
         climbed.append(one)
     _tabled(found, climbed)
