@@ -277,6 +277,17 @@ class Process:
         finally:
             os.killpg(self.popen.pid, signal.SIGSTOP)
 
+    @contextmanager
+    def in_turns(self) -> Iterator[Process]:
+        """Wait until it is ready and let it stand still but for its turns (`awake`): its polling, and what it has not caught up with, would cost the others."""
+        self.hear()
+        with self.awake():
+            pass
+        try:
+            yield self
+        finally:  # what is asked to end must be able to
+            os.killpg(self.popen.pid, signal.SIGCONT)
+
     def tell(self, words: str) -> None:
         """Send it a line."""
         assert self.popen.stdin is not None  # noqa: S101 - it is a pipe

@@ -6,8 +6,6 @@ It counts when the load kept its schedule, the arm's answer equals the reference
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -39,8 +37,9 @@ POLL_S = 0.01
 SCREEN_S = 5.0  # how often the earlier dashboard asked
 SEED = 7
 SETTLE_S = 60.0
-# at a tenth of the rate, then at the rate itself: Java compiles what has run often, and a quiet stream runs more micro-batches
-WARM_S = (180.0, 60.0)
+# at a tenth of the rate, at the rate itself and at four times as much, by seconds: Java compiles what has run often, a quiet
+# stream runs more micro-batches, and large ones take another way (DECISIONS 40)
+WARM = (("quiet", 0.1, 180.0), ("warm", 1.0, 60.0), ("large", 4.0, 20.0))
 NOISY = "the machine was not steady"
 STREAM = "fresh"
 
@@ -149,8 +148,8 @@ class Route:
 def relay(lab: Lab, topic: str, table: str = "relay") -> Iterator[Route]:
     """Run the relay and its route over a topic."""
     spec = _spec(lab, topic, table)
-    with lab.process("bench.arms.relay", json.dumps(spec)) as process, _route(lab, table) as port:
-        yield from _in_turn(process, Route(port, topic, "relay", exact=True, process=process))
+    with lab.process("bench.arms.relay", json.dumps(spec)) as process, _route(lab, table) as port, process.in_turns():
+        yield Route(port, topic, "relay", exact=True, process=process)
 
 
 @contextmanager
@@ -161,19 +160,9 @@ def before(lab: Lab, topic: str, trigger: str = "2 seconds", table: str = "befor
         "checkpoint": str(lab.where / f"checkpoint-{table}"),
         "starting": "earliest",
     }
-    with lab.process("bench.arms.spark", "before", json.dumps(spec)) as process, _route(lab, table) as port:
-        yield from _in_turn(process, Route(port, topic, "before", exact=False, process=process))
-
-
-def _in_turn(process: Process, arm: Route) -> Iterator[Route]:
-    """Let an arm stand still but for its turns: its polling, and what it has not caught up with, would cost the others."""
-    process.hear()
-    with arm.awake():
-        pass
-    try:
-        yield arm
-    finally:
-        os.killpg(process.popen.pid, signal.SIGCONT)
+    arm = lab.process("bench.arms.spark", "before", json.dumps(spec))
+    with arm as process, _route(lab, table) as port, process.in_turns():
+        yield Route(port, topic, "before", exact=False, process=process)
 
 
 def _spec(lab: Lab, topic: str, table: str) -> dict[str, Any]:
@@ -297,6 +286,12 @@ def between(ours: Iterable[Slice], theirs: Iterable[Slice], part: float) -> stat
     return stats.ratio([a for a, _ in ages], [b for _, b in ages])
 
 
+def middle(slices: Iterable[Slice], part: float) -> float | None:
+    """Return the median over slices of a quantile of their freshness; None when no probe was seen."""
+    found = [stats.quantile(s.ages_s, part) for s in slices if s.ages_s]
+    return stats.quantile(found, 0.5) if found else None
+
+
 def _void(arm: Arm, told: dict[str, Any], seen: Watcher, held: int) -> str:
     late = told["seconds"] / told["planned_s"] - 1 if told["planned_s"] else 0.0
     if late > stats.LATE:
@@ -361,9 +356,9 @@ def warm(lab: Lab, size: Size, rate: int) -> Warm:
 
 
 def warmed(lab: Lab, size: Size, arm: Arm, rate: float, numbers: Numbers) -> None:
-    """Let a stream's JVM compile, for four minutes; a trigger of one that has just started takes twice as long."""
+    """Let a stream's JVM compile, for minutes; a trigger of one that has just started takes twice as long."""
     say(f"warming up the stream of {arm.topic}")
-    for seconds, part, name in zip(WARM_S, (0.1, 1.0), ("quiet", "warm"), strict=True):
+    for name, part, seconds in WARM:
         measured(lab, arm, rate * part, size.of(seconds, 5), name, numbers)
 
 

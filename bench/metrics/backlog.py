@@ -31,16 +31,12 @@ def run(lab: Lab, size: Size) -> Result:
     with lab.running(NAME):
         arm, numbers = Braid(lab, NAME), Numbers()
         measured(lab, arm, size.of(2_500, 250), size.of(15, 5), "warm", numbers)
-        with lab.process("bench.arms.spark", "noop", json.dumps(_query(lab, arm))) as noop:
-            noop.hear()
-            with noop.awake():
-                pass
+        query = json.dumps(_query(lab, arm))
+        with lab.process("bench.arms.spark", "noop", query) as process, process.in_turns() as noop:
             try:
                 _turns(lab, size, found, arm, numbers, noop)
             except Failed as why:
                 found.failed("backlog read", why)
-            with noop.awake():  # what is asked to end must be able to
-                pass
     lab.drop(NAME)
     return found
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from bench import stats
 from bench.lab import Failed, Lab, medians, say
 from bench.results import Result, Row, Size, Target
-from bench.slices import SCREEN_S, STREAM, Arm, Slice, before, between, measured, relay, warm
+from bench.slices import SCREEN_S, STREAM, Arm, Slice, before, between, measured, middle, relay, warm
 
 HIGHER = 3  # turns that measure the higher rate, too
 
@@ -78,7 +78,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
         return found
     for rate in rates:
         for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
-            ours, floor, earlier = (_middle(by[arm, rate], part) for arm in ("braid", "relay", "before"))
+            ours, floor, earlier = (middle(by[arm, rate], part) for arm in ("braid", "relay", "before"))
             all_ours, all_floor = ([s for s in slices if (s.arm, s.rate) == (arm, rate)] for arm in ("braid", "relay"))
             target = _target(rate, name)
             note = f"{ids:,} ids held at the end" if name == "p50" else ""
@@ -109,9 +109,9 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                         how,
                     )
                 )
-            for arm, middle in (("braid", ours), ("relay", floor), ("before", earlier)):
-                if middle is not None and name != "p99.9":
-                    found.bars[f"{arm} {rate:,}/s {name}"] = middle
+            for arm, age_s in (("braid", ours), ("relay", floor), ("before", earlier)):
+                if age_s is not None and name != "p99.9":
+                    found.bars[f"{arm} {rate:,}/s {name}"] = age_s
         took = [b["seconds"] for s in by["braid", rate] for b in s.batches]
         if took:
             phases = medians([b["phases"] for s in by["braid", rate] for b in s.batches])
@@ -127,12 +127,6 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                 )
             )
     return found
-
-
-def _middle(slices: Sequence[Slice], part: float) -> float | None:
-    """Return the median over slices of a quantile of theirs."""
-    found = [stats.quantile(s.ages_s, part) for s in slices if s.ages_s]
-    return stats.quantile(found, 0.5) if found else None
 
 
 def _target(rate: int, name: str) -> Target | None:

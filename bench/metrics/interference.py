@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from bench import stats
 from bench.lab import Lab, say, view
 from bench.results import Result, Row, Size, Target
-from bench.slices import ALL_TIME, WINDOWED, Braid, Numbers, Slice, between, measured
+from bench.slices import ALL_TIME, WINDOWED, Braid, Numbers, Slice, between, measured, middle
 
 NAME = "disturbed"
 
 
 def run(lab: Lab, size: Size) -> Result:
-    """Measure in turn: idle, disturbed, idle, disturbed."""
+    """Measure idle and disturbed slices in turn."""
     found = Result("interference", "Freshness with a batch and 50 viewers beside it", "s")
     rate, numbers = size.whole(5_000, 500), Numbers()
     lab.declared(NAME)
@@ -27,7 +26,7 @@ def run(lab: Lab, size: Size) -> Result:
         for turn in range(size.whole(3, 1)):
             for kind, kept in slices.items():
                 say(f"interference: {kind}, turn {turn + 1}")
-                with _disturbing(lab, size.of(15, 6)) if kind == "disturbed" else _nothing():
+                with _disturbing(lab, size.of(15, 6)) if kind == "disturbed" else nullcontext():
                     one = measured(lab, arm, rate, size.of(15, 6), f"{kind}-{turn}", numbers)
                 one = replace(one, turn=turn)
                 found.samples.append({"kind": kind} | one.plain())
@@ -36,12 +35,8 @@ def run(lab: Lab, size: Size) -> Result:
                 kept.append(one)
     for name, part in (("p50", 0.5), ("p99", 0.99)):
         ratio = between(slices["disturbed"], slices["idle"], part)
-        shown = {
-            kind: stats.quantile([stats.quantile(s.ages_s, part) for s in of if not s.void], 0.5)
-            for kind, of in slices.items()
-            if any(not s.void for s in of)
-        }
         if ratio is not None:
+            shown = {kind: middle([s for s in of if not s.void], part) for kind, of in slices.items()}
             target = Target("ratio", "at most", 2.0) if name == "p99" else None
             found.rows.append(
                 Row(
@@ -49,16 +44,12 @@ def run(lab: Lab, size: Size) -> Result:
                     ratio, target,
                 )
             )  # fmt: skip
-            found.bars |= {f"braid disturbed {name}": shown["disturbed"], f"idle {name}": shown["idle"]}
+            bars = {f"braid disturbed {name}": shown["disturbed"], f"idle {name}": shown["idle"]}
+            found.bars |= {bar: age_s for bar, age_s in bars.items() if age_s is not None}
         else:
             found.failed(f"freshness {name}, disturbed", "no turn in which both count and the machine was the same")
     lab.drop(NAME)
     return found
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

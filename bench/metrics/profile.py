@@ -17,7 +17,7 @@ from typing import Any
 from bench import events, stats
 from bench.lab import CHECKOUT, Failed, Lab, medians, say, view
 from bench.results import Result, Row, Size, Target
-from bench.slices import WARM_S, Braid, Numbers, measured, warmed
+from bench.slices import WARM, Braid, Numbers, measured, warmed
 from serving import wiring
 from speed_layer.stream import MAX_OFFSETS
 
@@ -107,7 +107,8 @@ def _noop(lab: Lab, size: Size, found: Result, numbers: Numbers, rate: int, took
     load = {"bootstrap": lab.settings.kafka_bootstrap, "topic": topic, "seed": 7, "rate": rate, "probes": False}
     with lab.process("bench.arms.spark", "noop", json.dumps(spec)) as noop:
         noop.hear()
-        for run_, seconds in (("noop-warm", size.of(sum(WARM_S), 5)), ("noop", size.of(30, 8))):
+        warm_s = sum(seconds for *_, seconds in WARM)
+        for run_, seconds in (("noop-warm", size.of(warm_s, 5)), ("noop", size.of(30, 8))):
             noop.heard()
             more = {"first": numbers.take(topic, int(rate * seconds)), "seconds": seconds, "run": run_}
             with lab.process("bench.generator", json.dumps(load | more)) as generator:
