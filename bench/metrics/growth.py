@@ -39,7 +39,7 @@ def _ids(lab: Lab, size: Size, found: Result) -> None:
         _filled(lab, stream, ids)
         file = lab.settings.home / "speed" / STREAM / "seen-ids.lmdb" / "data.mdb"
         mb = file.stat().st_blocks * 512 / 1e6
-        for turn in range(size.whole(3, 1)):
+        for turn in range(size.whole(5, 1)):
             one = measured(lab, stream.arm, rate, size.of(10, 6), f"ids-{ids}-{turn}", stream.numbers)
             found.samples.append({"ids": ids, "file_mb": mb, **one.plain()})
             if one.void:

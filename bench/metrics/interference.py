@@ -23,7 +23,7 @@ def run(lab: Lab, size: Size) -> Result:
     with lab.running(NAME):
         arm = Braid(lab, NAME)
         measured(lab, arm, rate / 2, size.of(15, 5), "warm", numbers)
-        for turn in range(size.whole(3, 1)):
+        for turn in range(size.whole(5, 1)):
             for kind, kept in slices.items():
                 say(f"interference: {kind}, turn {turn + 1}")
                 with _disturbing(lab, size.of(15, 6)) if kind == "disturbed" else nullcontext():

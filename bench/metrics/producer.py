@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bench import events, kafka_tools, stats
-from bench.lab import Failed, Lab, say
+from bench.lab import Failed, Lab, Process, say
 from bench.results import Result, Row, Size, Target
-from braid.adapters.kafka_producer import EventProducer
 
-NAME = "sends"
-_MOST = 20_000  # unacknowledged at most, as in Braid's own producer
+NAME, SEED = "sends", 3
 _ROWS, _READY, _ANCHOR = "braid, from rows", "braid, ready bytes", "ProducerPerformance"
 # how many times each sends the payloads: seconds of each, or what is measured were partly its start
 _PASSES = {_ROWS: 2, _READY: 5, _ANCHOR: 10}
@@ -24,18 +20,35 @@ _PASSES = {_ROWS: 2, _READY: 5, _ANCHOR: 10}
 def run(lab: Lab, size: Size) -> Result:
     """Send the same bytes three ways; a turn counts when the topic grew by exactly what was sent."""
     found = Result("producer", "Producer: events acknowledged per second", "events/s")
-    load = events.load(3, 0, size.whole(200_000, 20_000))
-    sent = {name: len(load.raws) * (times if not size.quick else 1) for name, times in _PASSES.items()}
+    made, topic = size.whole(200_000, 20_000), f"{NAME}-events"
+    sent = {name: made * (times if not size.quick else 1) for name, times in _PASSES.items()}
     payloads = lab.where / "payloads"
-    payloads.write_bytes(b"\n".join(load.raws))
+    payloads.write_bytes(b"\n".join(events.load(SEED, 0, made).raws))
     settings = lab.settings
     lab.declared(NAME)
-    topic = f"{NAME}-events"
-    ways: dict[str, Callable[[], float]] = {
-        _ROWS: lambda: _from_rows(lab, sent[_ROWS]),
-        _READY: lambda: _ready(lab, topic, load, sent[_READY]),
-        _ANCHOR: lambda: kafka_tools.perf_test(settings, topic, payloads, sent[_ANCHOR])["records_per_s"],
-    }
+    spec = {"bootstrap": settings.kafka_bootstrap, "topic": topic, "seed": SEED, "made": made, "count": sent[_READY]}
+    with lab.process("bench.arms.ready", json.dumps(spec)) as client:
+        client.hear()
+        ways: dict[str, Callable[[], float]] = {
+            _ROWS: lambda: _from_rows(lab, sent[_ROWS]),
+            _READY: lambda: _ready(client),
+            _ANCHOR: lambda: kafka_tools.perf_test(settings, topic, payloads, sent[_ANCHOR])["records_per_s"],
+        }
+        rates = _turns(lab, size, found, topic, ways, sent)
+    _tabled(found, rates)
+    (lab.root / "datasets" / f"{NAME}.yaml").unlink()
+    return found
+
+
+def _turns(
+    lab: Lab,
+    size: Size,
+    found: Result,
+    topic: str,
+    ways: Mapping[str, Callable[[], float]],
+    sent: Mapping[str, int],
+) -> dict[str, list[float]]:
+    """Return events a second by way, turn by turn; the first warms up."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(size.whole(6, 1) + 1):
         for name, way in ways.items():
@@ -49,9 +62,14 @@ def run(lab: Lab, size: Size) -> Result:
             found.samples.append({"way": name, "turn": turn, "events_per_s": rate, "grown": grown})
             if grown != sent[name]:
                 found.void.append(f"{name}: sent {sent[name]:,}, the topic grew by {grown:,}")
-            elif turn:  # the first warms up
+            elif turn:
                 rates[name].append(rate)
         say(f"producer: turn {turn}")
+    return rates
+
+
+def _tabled(found: Result, rates: dict[str, list[float]]) -> None:
+    """Put rows and bars into a result."""
     anchor = rates.pop(_ANCHOR)
     for (name, mine), target in zip(rates.items(), (0.10, 0.30), strict=True):
         if mine:
@@ -63,8 +81,6 @@ def run(lab: Lab, size: Size) -> Result:
                 )
             )  # fmt: skip
     found.bars = {name: stats.quantile(v, 0.5) for name, v in {**rates, _ANCHOR: anchor}.items() if v}
-    (lab.root / "datasets" / f"{NAME}.yaml").unlink()
-    return found
 
 
 def _from_rows(lab: Lab, count: int) -> float:
@@ -100,16 +116,7 @@ def _from_rows(lab: Lab, count: int) -> float:
     return float(said["acknowledged"] / said["seconds"])
 
 
-def _ready(lab: Lab, topic: str, load: events.Load, count: int) -> float:
-    """Send ready bytes with Braid's client, again and again, until all are acknowledged."""
-    began = time.monotonic()
-    with EventProducer(lab.settings.kafka_bootstrap) as producer:
-        waiting = []
-        again = itertools.cycle(zip(load.keys, load.raws, strict=True))
-        for key, raw in itertools.islice(again, count):
-            waiting.append(producer.send(topic, key, raw))
-            if len(waiting) >= _MOST:
-                while not waiting[_MOST // 2].is_done:
-                    time.sleep(0.001)
-                waiting = [d for d in waiting if not d.is_done]
-    return count / (time.monotonic() - began)
+def _ready(client: Process) -> float:
+    """Let the client send once more, and return what it says of its rate."""
+    client.tell("go")
+    return float(client.hear(300)["per_s"])
