@@ -23,13 +23,14 @@ NAME = "written"
 LOOPS = (32, 128, 512)  # statements in flight
 BRAID = 0  # among the ways of writing
 _TRIES = 3  # turns that find the best loop, the first of which warms up
-SHAPES = {10: 200, 1_000: 6, 10_000: 2}  # by keys of a micro-batch: how many pairs of them a turn
+SHAPES = {10: 200, 1_000: 8, 10_000: 4}  # by keys of a micro-batch: how many pairs of them a turn
 
 
 def run(lab: Lab, size: Size) -> Result:
     """Write micro-batches of 10, 1,000 and 10,000 fragments by every loop, then by Braid and the best loop, one after the other.
 
-    A pair is two micro-batches side by side, for Cassandra writes by a quarter faster or slower for tens of seconds.
+    A pair is two micro-batches side by side, for Cassandra writes by a quarter faster or slower for tens of seconds; a turn adds up
+    several, for it rests (Java's collector) for as long as Braid's largest micro-batch takes.
     """
     found = Result("writes", "Cassandra: fragments written per second", "rows/s")
     declaration = parse(wide.text(NAME), NAME)
@@ -42,15 +43,17 @@ def run(lab: Lab, size: Size) -> Result:
                 took = [table.wrote(way, keys) for _ in range(max(1, size.whole(SHAPES[keys] // 4, 1)))]
                 tried[keys, way] = took
         best = {keys: min(LOOPS, key=lambda way: stats.quantile(tried[keys, way], 0.5)) for keys in SHAPES}
-        pairs: dict[int, list[tuple[float, float]]] = {keys: [] for keys in SHAPES}
-        for turn in range(size.whole(10, 1)):
+        rates: dict[int, list[tuple[float, float]]] = {keys: [] for keys in SHAPES}
+        for turn in range(size.whole(12, 1)):
             for keys, loop in best.items():
-                pairs[keys] += _pairs(table, keys, loop, size.whole(SHAPES[keys], 2))
+                pairs = _pairs(table, keys, loop, size.whole(SHAPES[keys], 2))
+                found.samples.append({"keys": keys, "in_flight": loop, "turn": turn, "seconds_braid_loop": pairs})
+                ours, theirs = (keys * len(pairs) / sum(seconds) for seconds in zip(*pairs, strict=True))
+                rates[keys].append((ours, theirs))
             say(f"writes: turn {turn}")
         missing = {keys: table.missing(keys) for keys in SHAPES}
         store._session.define(f"DROP KEYSPACE {NAME}")
-    for keys, counted in pairs.items():
-        found.samples.append({"keys": keys, "in_flight": best[keys], "seconds_braid_loop": counted})
+    for keys, counted in rates.items():
         if missing[keys]:
             found.failed(f"micro-batches of {keys:,} fragments", missing[keys])
         else:
@@ -101,9 +104,9 @@ class Table:
         return ""
 
 
-def _tabled(found: Result, keys: int, loop: int, pairs: Sequence[tuple[float, float]]) -> None:
+def _tabled(found: Result, keys: int, loop: int, rates: Sequence[tuple[float, float]]) -> None:
     """Put the row and the bars of a shape into a result."""
-    mine, theirs = ([keys / pair[at] for pair in pairs] for at in (0, 1))
+    mine, theirs = ([turn[at] for turn in rates] for at in (0, 1))
     found.rows.append(
         Row(
             f"micro-batches of {keys:,} fragments", "rows/s", stats.quantile(mine, 0.5), stats.quantile(theirs, 0.5),
