@@ -199,8 +199,10 @@ def test_a_stopped_schedule_stops_its_run(batch: Batch, tmp_path: Path) -> None:
     batch.speed.count()
     folder = batch.settings.home / "batch" / batch.declaration.dataset
     schedule.write(folder / schedule.LAST, {"started_us": 0})
+    # a run of so few records could be over before it is told to stop
+    environ = batch.environ() | {"BRAID_FAILPOINT": "batch.views:sleep=60000"}
     with subprocess.Popen(
-        batch.command("--every", "5 minutes"), env=batch.environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        batch.command("--every", "5 minutes"), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
