@@ -40,8 +40,7 @@ def run(lab: Lab, size: Size) -> Result:
         tried: dict[tuple[int, int], list[float]] = {}
         for _ in range(size.whole(_TRIES, 1)):
             for keys, way in itertools.product(SHAPES, (*LOOPS, BRAID)):
-                took = [table.wrote(way, keys) for _ in range(max(1, size.whole(SHAPES[keys] // 4, 1)))]
-                tried[keys, way] = took
+                tried[keys, way] = [table.wrote(way, keys) for _ in range(size.whole(SHAPES[keys] // 4, 1))]
         best = {keys: min(LOOPS, key=lambda way: stats.quantile(tried[keys, way], 0.5)) for keys in SHAPES}
         rates: dict[int, list[tuple[float, float]]] = {keys: [] for keys in SHAPES}
         for turn in range(size.whole(12, 1)):
@@ -106,7 +105,7 @@ class Table:
 
 def _tabled(found: Result, keys: int, loop: int, rates: Sequence[tuple[float, float]]) -> None:
     """Put the row and the bars of a shape into a result."""
-    mine, theirs = ([turn[at] for turn in rates] for at in (0, 1))
+    mine, theirs = zip(*rates, strict=True)
     found.rows.append(
         Row(
             f"micro-batches of {keys:,} fragments", "rows/s", stats.quantile(mine, 0.5), stats.quantile(theirs, 0.5),
