@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from collections.abc import Sequence
 
@@ -29,8 +30,8 @@ SHAPES = {10: 200, 1_000: 8, 10_000: 4}  # by keys of a micro-batch: how many pa
 def run(lab: Lab, size: Size) -> Result:
     """Write micro-batches of 10, 1,000 and 10,000 fragments by every loop, then by Braid and the best loop, one after the other.
 
-    A pair is two micro-batches side by side, for Cassandra writes by a quarter faster or slower for tens of seconds; a turn adds up
-    several, for it rests (Java's collector) for as long as Braid's largest micro-batch takes.
+    A pair is two micro-batches side by side, for Cassandra writes by a quarter faster or slower for tens of seconds; a turn counts
+    the middle one of several, for one in which it rests (Java's collector) takes as long as a hundred of the smallest.
     """
     found = Result("writes", "Cassandra: fragments written per second", "rows/s")
     declaration = parse(wide.text(NAME), NAME)
@@ -47,7 +48,7 @@ def run(lab: Lab, size: Size) -> Result:
             for keys, loop in best.items():
                 pairs = _pairs(table, keys, loop, size.whole(SHAPES[keys], 2))
                 found.samples.append({"keys": keys, "in_flight": loop, "turn": turn, "seconds_braid_loop": pairs})
-                ours, theirs = (keys * len(pairs) / sum(seconds) for seconds in zip(*pairs, strict=True))
+                ours, theirs = (keys / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
                 rates[keys].append((ours, theirs))
             say(f"writes: turn {turn}")
         missing = {keys: table.missing(keys) for keys in SHAPES}
