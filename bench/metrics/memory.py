@@ -44,15 +44,7 @@ def run(lab: Lab, size: Size) -> Result:
         )
     )
     found.rows += [Row(name, "MB", mb) for name, mb in sorted(newest.items())]
-    for name, size_ in disk(lab).items():
-        found.rows.append(
-            Row(
-                f"{name}, bytes an event",
-                "bytes",
-                (size_ - before[name]) / one.load["sent"],
-                note="growth on disk, used blocks",
-            )
-        )
+    found.rows += [grown(name, before[name], size_, one.load["sent"]) for name, size_ in disk(lab).items()]
     found.bars = dict(sorted(newest.items(), key=lambda item: -item[1]))
     lab.drop(NAME)
     return found
@@ -64,6 +56,13 @@ def disk(lab: Lab) -> dict[str, int]:
     found = {"Kafka": _used(home / "kafka"), "Cassandra": _used(home / "cassandra")}
     with lmdb.open(str(home / "speed" / NAME / "seen-ids.lmdb"), readonly=True, lock=False, max_dbs=2) as env:
         return found | {"seen ids": (env.info()["last_pgno"] + 1) * int(env.stat()["psize"])}
+
+
+def grown(name: str, before: int, after: int, events: int) -> Row:
+    """Return the row of a store's growth an event; no number where the store shrank, as it does when files of earlier data sets go."""
+    shrank = after <= before
+    note = "less than before: files of earlier data sets went meanwhile" if shrank else "growth on disk, used blocks"
+    return Row(f"{name}, bytes an event", "bytes", None if shrank else (after - before) / events, note=note)
 
 
 def _used(folder: Path) -> int:

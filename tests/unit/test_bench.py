@@ -23,7 +23,7 @@ from bench import agree, charts, events, http_load, lab, master, noise, report, 
 from bench.__main__ import ALONE, METRICS
 from bench.arms import batch as engines
 from bench.arms import relay, speed, tables
-from bench.metrics import freshness, growth, incremental, profile, rate, writes
+from bench.metrics import freshness, growth, incremental, memory, profile, rate, writes
 from braid import cql, records
 from braid.adapters.cassandra.states import _columns
 from braid.adapters.lmdb import LmdbSeenStore
@@ -294,6 +294,11 @@ def test_the_ratio_of_incremental_runs_is_between_the_histories_and_leaves_the_f
     assert (row.product, row.anchor, row.met) == (2.2, 2.0, True)
     assert [(r.product, r.anchor) for r in found.rows[1:]] == [(9.0, 3.0), (30.0, 4.0)]
     assert found.lines["incremental run"] == [(0.5, 2.0), (5.0, 2.2)]
+
+
+def test_a_store_that_shrank_tells_no_bytes_an_event() -> None:
+    assert memory.grown("Kafka", 1_000, 15_000, 100).product == 140.0
+    assert memory.grown("Cassandra", 1_000, 999, 100).product is None
 
 
 # ---- tables and charts -----------------------------------------------------------------------------------------------
