@@ -57,6 +57,7 @@ def run(lab: Lab, size: Size) -> Result:
             say(f"writes: turn {turn}")
         missing = {keys: table.missing(keys) for keys in SHAPES}
         store._session.define(f"DROP KEYSPACE {NAME}")
+    gc.unfreeze()
     for keys, counted in rates.items():
         if missing[keys]:
             found.failed(f"micro-batches of {keys:,} fragments", missing[keys])
