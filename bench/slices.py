@@ -330,7 +330,7 @@ class Warm:
 
     Attributes
     ----------
-    ids : the file by which `bench.arms.speed` is told how many further ids to put
+    ids : the file by which `bench.arms.speed` is told how many further ids the seen ids shall hold
     """
 
     arm: Braid

@@ -1,8 +1,8 @@
 """Braid's stream with instruments: the same program, whose micro-batches are also timed inside, or whose seen ids are many.
 
 The variables say what is wanted: BENCH_TIMINGS names a file for a line of JSON per micro-batch (the stages that the job
-measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a file with a number: so many further ids are
-put into the file of seen ids by the next micro-batch, and the file's name with `.done` then holds the number. They are
+measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a file with a number: the next micro-batch turns
+to a file of seen ids that holds so many further ones, and the file's name with `.done` then holds the number. They are
 random and no event has them: they cost what ids ever seen cost.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -20,8 +21,9 @@ from typing import Any
 import numpy as np
 from pyspark.sql import SparkSession
 
+from bench.seen import asked, folder, turned
 from braid.adapters.heartbeat import Heartbeat
-from braid.adapters.lmdb import LmdbSeenIds
+from braid.adapters.lmdb import _THROUGH, MAP_BYTES, LmdbSeenIds, _environment
 from speed_layer import spark_streaming
 
 _AT_ONCE = 1_000_000
@@ -77,23 +79,74 @@ def _timed(path: Path) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
+class Files:
+    """The seen ids in files of several sizes, of which the stream looks into the one that was asked for last.
+
+    A larger file is a copy of the one before it, and further ids. Each, when it is turned to again, first gets the ids that
+    were put into the others meanwhile: at every size the same events are known.
+
+    Parameters
+    ----------
+    wanted : the file with the number of further ids that are asked for
+    """
+
+    def __init__(self, wanted: Path) -> None:
+        self._wanted = wanted
+        self._now = 0
+        # by further ids: what makes a store look into that file, and how much of `_put` is in it
+        self._held: dict[int, tuple[dict[str, Any], int]] = {}
+        self._put: list[Sequence[bytes]] = []
+
+    def turn(self, seen: LmdbSeenIds) -> None:
+        """Look into the file that is asked for from now on; make it when there is none."""
+        further = asked(self._wanted)
+        if further == self._now:
+            return
+        through = seen.through_seq
+        self._held[self._now] = ({name: vars(seen)[name] for name in ("path", "_env", "_ids", "_meta")}, len(self._put))
+        if further in self._held:
+            own, had = self._held[further]
+            vars(seen).update(own)
+            missed = sorted(id_ for ids in self._put[had:] for id_ in ids)
+            with seen._transaction(write=True) as txn:
+                txn.cursor(seen._ids).putmulti([(id_, b"") for id_ in missed])
+                txn.put(_THROUGH, str(through).encode(), db=seen._meta)
+        else:
+            self._made(seen, further)
+        seen._measured = None
+        self._now = further
+        turned(self._wanted, further)
+
+    def note(self, ids: Sequence[bytes]) -> None:
+        """Keep what was put, for the other files."""
+        if self._held:
+            self._put.append(ids)
+
+    def _made(self, seen: LmdbSeenIds, further: int) -> None:
+        began, path = time.monotonic(), folder(self._wanted, further)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        seen._env.copy(str(path))
+        env = _environment(path, MAP_BYTES)
+        vars(seen).update(path=path, _env=env, _ids=env.open_db(b"ids"), _meta=env.open_db(b"meta"))
+        for _ in fill(seen, further - self._now):
+            pass
+        os.sync()  # gigabytes on their way to the disk would be what the next micro-batches are measured by
+        sys.stderr.write(f"{further - self._now} further ids in {time.monotonic() - began:.1f} s\n")
+
+
 def _filled(wanted: Path) -> None:
-    """Let a micro-batch's put bring the file to as many further ids as a file says; the next micro-batch waits for it."""
-    put, held = LmdbSeenIds.put, [0]
+    """Let a put turn to the file with as many further ids as are asked for; the next micro-batch waits for it."""
+    put, files = LmdbSeenIds.put, Files(wanted)
 
-    def filling_put(self: LmdbSeenIds, seq: int, ids: Sequence[bytes]) -> bool:
-        further = int(wanted.read_text("ascii")) if wanted.exists() else 0
-        if further > held[0]:
-            began = time.monotonic()
-            for _ in fill(self, further - held[0]):
-                pass
-            os.sync()  # gigabytes on their way to the disk would be what the next micro-batches are measured by
-            sys.stderr.write(f"{further - held[0]} further ids in {time.monotonic() - began:.1f} s\n")
-            held[0] = further
-            wanted.with_suffix(".done").write_text(str(further), "ascii")
-        return put(self, seq, ids)
+    def turning_put(self: LmdbSeenIds, seq: int, ids: Sequence[bytes]) -> bool:
+        files.turn(self)
+        done = put(self, seq, ids)
+        if done:
+            files.note(ids)
+        return done
 
-    LmdbSeenIds.put = filling_put  # type: ignore[method-assign]
+    LmdbSeenIds.put = turning_put  # type: ignore[method-assign]
 
 
 def fill(seen: LmdbSeenIds, ids: int) -> Iterator[int]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
-from bench import events, stats, wide
+from bench import events, seen, stats, wide
 from bench.lab import Client, Failed, Lab, eventually, medians, say, status, view
 from bench.metrics.api import load
 from bench.results import Result, Row, Size, Target
-from bench.slices import SEED, STREAM, Slice, Warm, measured, warm
+from bench.slices import SEED, Slice, Warm, measured, warm
 from braid.adapters.kafka_producer import EventProducer
 
 HISTORY, TAIL = "longhistory", "longtail"
@@ -31,39 +31,41 @@ def run(lab: Lab, size: Size) -> Result:
 
 
 def _ids(lab: Lab, size: Size, found: Result) -> None:
-    """Run one stream at 5,000 events/s with 1, 10 and 100 million further ids in the file of seen ids, one after the other."""
+    """Run one stream at 5,000 events/s with 1, 10 and 100 million further ids in the file of seen ids, in turn."""
     rate = size.whole(5_000, 500)
-    counted: dict[int, list[Slice]] = {}
+    sizes = (10**6, 10**7, 10**8) if not size.quick else (10**5, 10**6)
+    counted: dict[int, dict[int, Slice]] = {ids: {} for ids in sizes}
     stream = warm(lab, size, rate)
-    for ids in (10**6, 10**7, 10**8) if not size.quick else (10**5, 10**6):
-        _filled(lab, stream, ids)
-        file = lab.settings.home / "speed" / STREAM / "seen-ids.lmdb" / "data.mdb"
-        mb = file.stat().st_blocks * 512 / 1e6
-        for turn in range(size.whole(5, 1)):
-            one = measured(lab, stream.arm, rate, size.of(10, 6), f"ids-{ids}-{turn}", stream.numbers)
-            found.samples.append({"ids": ids, "file_mb": mb, **one.plain()})
+    for ids in sizes:
+        _into(lab, stream, ids)
+        say(f"growth: {ids:,} ids: file {_file_mb(stream, ids):,.0f} MB")
+    for turn in range(size.whole(8, 1)):
+        for ids in sizes if turn % 2 == 0 else sizes[::-1]:  # what comes later in a turn is not always the larger
+            _into(lab, stream, ids)
+            one = measured(lab, stream.arm, rate, size.of(6, 6), f"ids-{ids}-{turn}", stream.numbers)
+            found.samples.append({"ids": ids, "file_mb": _file_mb(stream, ids), **one.plain()})
             if one.void:
                 found.void.append(f"{ids:,} ids: {one.void}")
             elif one.batches:
-                counted.setdefault(ids, []).append(one)
-        if ids in counted:
-            say(f"growth: {ids:,} ids: micro-batch {_took(counted[ids]) * 1000:.0f} ms, file {mb:,.0f} MB")
-    if len(counted) < 2:
-        raise Failed("fewer than two sizes count")
-    points = list(by_speed(counted).items())
-    (smallest, least), *_ = points
-    for ids, took in points:
-        phases = medians([b["phases"] for one in counted[ids] for b in one.batches])
-        ratio = stats.ratio([took], [least])
-        note = (
-            f"{_took(counted[ids]) * 1000:.0f} ms as the clock has it; look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; "
-            "the ids were put in order, which fills pages"
-        )
+                counted[ids][turn] = one
+        say(f"growth: turn {turn + 1}: " + ", ".join(_told(counted[ids].get(turn)) for ids in sizes))
+    smallest, *_ = sizes
+    least = took(counted[smallest].values())
+    if least is None:
+        raise Failed("the smallest size has no slice that counts")
+    points: list[tuple[float, float]] = []
+    for ids in sizes:
+        ratio = beside(counted[ids], counted[smallest])
+        if ratio is None:
+            found.failed(f"micro-batch, {ids:,} ids in the file", "no turn in which it and the smallest size count")
+            continue
+        phases = medians([b["phases"] for one in counted[ids].values() for b in one.batches])
+        note = f"look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; the ids were put in order, which fills pages"
         found.rows.append(
             Row(
                 f"micro-batch, {ids:,} ids in the file",
                 "s",
-                took,
+                took(counted[ids].values()),
                 least,
                 f"{smallest:,} ids",
                 ratio,
@@ -71,37 +73,47 @@ def _ids(lab: Lab, size: Size, found: Result) -> None:
                 note,
             )
         )
+        points.append((ids, least * ratio.middle))
     _exponent(found, "micro-batch by ids ever seen", points, 0.05)
 
 
-def by_speed(counted: Mapping[int, Sequence[Slice]]) -> dict[int, float]:
-    """Return the seconds of a micro-batch by ids, had the machine been as quick throughout as in the middle of it.
+def beside(ours: Mapping[int, Slice], least: Mapping[int, Slice]) -> stats.Ratio | None:
+    """Return the ratios of a micro-batch's time to that of the smallest file, turn by turn; None when there is no pair.
 
-    The file only grows, so that its sizes cannot take turns, and minutes lie between them: each slice's median is set against
-    the spin of that very slice. Of a size the quietest slice counts.
+    Half a minute lies between the two of a pair. How fast Java's code and a machine's memory are moves within minutes, by
+    more than ids do, and a fixed spin does not show it.
     """
-    middle = stats.quantile([one.spin_s for slices in counted.values() for one in slices], 0.5)
-    return {ids: min(_median(one) / one.spin_s for one in slices) * middle for ids, slices in counted.items()}
+    pairs = [(ours[turn], least[turn]) for turn in ours if turn in least]
+    alike = [(a, b) for a, b in pairs if not stats.moved([b.spin_s], a.spin_s)]
+    return stats.ratio([_median(a) for a, _ in alike], [_median(b) for _, b in alike])
+
+
+def took(slices: Collection[Slice]) -> float | None:
+    """Return the median over slices of the median time of their micro-batches; None when there is no slice."""
+    return stats.quantile([_median(one) for one in slices], 0.5) if slices else None
 
 
 def _median(one: Slice) -> float:
     return stats.quantile([b["seconds"] for b in one.batches], 0.5)
 
 
-def _took(slices: Sequence[Slice]) -> float:
-    return min(map(_median, slices))
+def _told(one: Slice | None) -> str:
+    return f"{_median(one) * 1000:.0f} ms" if one else "void"
 
 
-def _filled(lab: Lab, stream: Warm, ids: int) -> None:
-    """Bring the file of seen ids to so many further ids: a micro-batch does it, so one event is sent."""
-    stream.ids.write_text(str(ids), "ascii")
+def _file_mb(stream: Warm, ids: int) -> float:
+    return (seen.folder(stream.ids, ids) / "data.mdb").stat().st_blocks * 512 / 1e6
+
+
+def _into(lab: Lab, stream: Warm, ids: int) -> None:
+    """Let the stream look into the file with so many further ids: a micro-batch turns to it, so one event is sent."""
+    seen.ask(stream.ids, ids)
     topic = stream.arm.topic
     one = events.load(SEED, stream.numbers.take(topic, 1), 1)
     with EventProducer(lab.settings.kafka_bootstrap) as producer:
         producer.send_all(topic, list(zip(one.keys, one.raws, strict=True)))
     stream.arm.reference.add(one.reference)
-    done = stream.ids.with_suffix(".done")
-    eventually(f"{ids:,} further ids", lambda: done.exists() and int(done.read_text("ascii") or 0) == ids, 900.0, 0.2)
+    eventually(f"{ids:,} further ids", lambda: seen.looks_into(stream.ids) == ids, 900.0, 0.05)
 
 
 def _history(lab: Lab, size: Size, found: Result) -> None:

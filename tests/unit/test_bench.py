@@ -19,7 +19,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import agree, charts, events, http_load, lab, master, noise, report, results, sizing, slices, stats, wide
+from bench import (
+    agree,
+    charts,
+    events,
+    http_load,
+    lab,
+    master,
+    noise,
+    report,
+    results,
+    seen,
+    sizing,
+    slices,
+    stats,
+    wide,
+)
 from bench.__main__ import ALONE, METRICS
 from bench.arms import batch as engines
 from bench.arms import relay, speed, tables
@@ -262,13 +277,27 @@ def test_which_arm_comes_first_changes_from_turn_to_turn() -> None:
 
 
 def test_what_grows_is_told_apart_from_a_machine_that_got_slower() -> None:
-    def one(seconds: float, spin_s: float) -> slices.Slice:
+    def one(seconds: float, spin_s: float = 1.0) -> slices.Slice:
         return slices.Slice("braid", 5_000, [0.1], _told(), [{"seconds": seconds}], spin_s=spin_s)
 
-    # the machine got slower by half, the micro-batch by as much; one slice of each was disturbed besides
-    found = growth.by_speed({1: [one(0.1, 1.0), one(0.3, 1.0)], 10: [one(0.4, 1.5), one(0.15, 1.5)]})
-    assert found[10] / found[1] == pytest.approx(1.0)
-    assert growth.by_speed({1: [one(0.1, 1.0)], 10: [one(0.2, 1.0)]}) == {1: 0.1, 10: 0.2}
+    # from turn to turn the machine got slower by half, and ids cost a tenth in each
+    ratio = growth.beside({0: one(0.11), 1: one(0.165), 2: one(0.22)}, {0: one(0.1), 1: one(0.15), 2: one(0.2)})
+    assert ratio is not None
+    assert ratio.middle == pytest.approx(1.1)
+    assert ratio.pairs == 3
+    # no pair: a turn of one of them only, and another machine in one than in the other
+    assert growth.beside({0: one(0.1), 1: one(0.3, 1.5)}, {1: one(0.1), 2: one(0.1)}) is None
+    assert growth.took([]) is None
+
+
+def test_the_stream_is_asked_for_a_file_of_seen_ids_and_says_when_it_looks_into_it(tmp_path: Path) -> None:
+    wanted = tmp_path / "ids"
+    assert (seen.asked(wanted), seen.looks_into(wanted)) == (0, 0)
+    seen.ask(wanted, 10)
+    assert (seen.asked(wanted), seen.looks_into(wanted)) == (10, 0)
+    seen.turned(wanted, 10)
+    assert seen.looks_into(wanted) == 10
+    assert len({wanted, seen.folder(wanted, 1), seen.folder(wanted, 10)}) == 3
 
 
 def test_more_than_half_of_the_slices_on_a_noisy_host_leave_no_number_at_all() -> None:
@@ -416,10 +445,29 @@ def test_the_http_load_counts_answers_and_sends_the_etag_back() -> None:
 
 def test_further_ids_are_as_many_as_asked_for_and_in_order(tmp_path: Path) -> None:
     store = LmdbSeenStore(tmp_path, map_bytes=1 << 20)  # too small: it must grow
-    seen = store.open(Identity("some", {"t": "1"}, "d", "s"))
-    assert list(speed.fill(seen, 30_000)) == [30_000]
-    assert seen.scan()[0] == 30_000 and seen.through_seq == 0
-    seen.close()
+    ids = store.open(Identity("some", {"t": "1"}, "d", "s"))
+    assert list(speed.fill(ids, 30_000)) == [30_000]
+    assert ids.scan()[0] == 30_000 and ids.through_seq == 0
+    ids.close()
+
+
+def test_files_of_all_sizes_know_the_same_events(tmp_path: Path) -> None:
+    wanted = tmp_path / "ids"
+    ids, files = LmdbSeenStore(tmp_path).open(Identity("some", {"t": "1"}, "d", "s")), speed.Files(wanted)
+    events_: list[bytes] = []
+    sizes = (0, 100, 1_000, 100, 1_000, 100, 100, 0, 1_000)
+    for seq, size in enumerate(sizes, 1):
+        seen.ask(wanted, size)
+        two = [f"{seq:015d}{n}".encode() for n in range(2)]
+        files.turn(ids)
+        assert seen.looks_into(wanted) == size
+        assert ids.scan()[0] == size + len(events_)
+        assert ids.known([*events_, *two]) == set(events_)
+        assert ids.put(seq, two) and not ids.put(seq, two)
+        files.note(two)
+        events_ += two
+    assert (ids.through_seq, ids.path) == (len(sizes), seen.folder(wanted, 1_000))
+    ids.close()
 
 
 def test_the_relay_counts_like_the_reference() -> None:
