@@ -1,9 +1,9 @@
 """Braid's stream with instruments: the same program, whose micro-batches are also timed inside, or whose seen ids are many.
 
 The variables say what is wanted: BENCH_TIMINGS names a file for a line of JSON per micro-batch (the stages that the job
-measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a file with a number: the next micro-batch turns
-to a file of seen ids that holds so many further ones, and the file's name with `.done` then holds the number. They are
-random and no event has them: they cost what ids ever seen cost.
+measures itself, the look-up of ids apart, and Spark's own phases), BENCH_IDS a file with numbers (`bench.seen`): micro-batches
+look in turn into files of seen ids that hold so many further ones. They are random and no event has them: they cost what ids
+ever seen cost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import SparkSession
 
-from bench.seen import asked, folder, turned
+from bench.seen import asked, folder, turned, which
 from braid.adapters.heartbeat import Heartbeat
 from braid.adapters.lmdb import _THROUGH, MAP_BYTES, LmdbSeenIds, _environment
 from speed_layer import spark_streaming
@@ -80,14 +80,14 @@ def _timed(path: Path) -> None:
 
 
 class Files:
-    """The seen ids in files of several sizes, of which the stream looks into the one that was asked for last.
+    """The seen ids in files of several sizes, into which micro-batches look in turn.
 
     A larger file is a copy of the one before it, and further ids. Each, when it is turned to again, first gets the ids that
     were put into the others meanwhile: at every size the same events are known.
 
     Parameters
     ----------
-    wanted : the file with the number of further ids that are asked for
+    wanted : the file that says which sizes are asked for
     """
 
     def __init__(self, wanted: Path) -> None:
@@ -97,9 +97,9 @@ class Files:
         self._held: dict[int, tuple[dict[str, Any], int]] = {}
         self._put: list[Sequence[bytes]] = []
 
-    def turn(self, seen: LmdbSeenIds) -> None:
-        """Look into the file that is asked for from now on; make it when there is none."""
-        further = asked(self._wanted)
+    def turn(self, seen: LmdbSeenIds, seq: int) -> None:
+        """Look into the file in which micro-batch `seq` looks; make it when there is none."""
+        further = which(asked(self._wanted), seq)
         if further == self._now:
             return
         through = seen.through_seq
@@ -136,11 +136,11 @@ class Files:
 
 
 def _filled(wanted: Path) -> None:
-    """Let a put turn to the file with as many further ids as are asked for; the next micro-batch waits for it."""
+    """Let a put turn to the file into which the next micro-batch looks, which waits for it."""
     put, files = LmdbSeenIds.put, Files(wanted)
 
     def turning_put(self: LmdbSeenIds, seq: int, ids: Sequence[bytes]) -> bool:
-        files.turn(self)
+        files.turn(self, seq + 1)
         done = put(self, seq, ids)
         if done:
             files.note(ids)

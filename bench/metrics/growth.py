@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from bench import events, seen, stats, wide
 from bench.lab import Client, Failed, Lab, eventually, medians, say, status, view
 from bench.metrics.api import load
 from bench.results import Result, Row, Size, Target
-from bench.slices import SEED, Slice, Warm, measured, warm
+from bench.slices import SEED, Warm, measured, warm
 from braid.adapters.kafka_producer import EventProducer
 
 HISTORY, TAIL = "longhistory", "longtail"
@@ -31,74 +32,72 @@ def run(lab: Lab, size: Size) -> Result:
 
 
 def _ids(lab: Lab, size: Size, found: Result) -> None:
-    """Run one stream at 5,000 events/s with 1, 10 and 100 million further ids in the file of seen ids, in turn."""
+    """Run one stream at 5,000 events/s whose micro-batches look into files with 1, 10 and 100 million further ids in turn."""
     rate = size.whole(5_000, 500)
     sizes = (10**6, 10**7, 10**8) if not size.quick else (10**5, 10**6)
-    counted: dict[int, dict[int, Slice]] = {ids: {} for ids in sizes}
     stream = warm(lab, size, rate)
     for ids in sizes:
         _into(lab, stream, ids)
         say(f"growth: {ids:,} ids: file {_file_mb(stream, ids):,.0f} MB")
-    for turn in range(size.whole(8, 1)):
-        for ids in sizes if turn % 2 == 0 else sizes[::-1]:  # what comes later in a turn is not always the larger
-            _into(lab, stream, ids)
-            one = measured(lab, stream.arm, rate, size.of(6, 6), f"ids-{ids}-{turn}", stream.numbers)
-            found.samples.append({"ids": ids, "file_mb": _file_mb(stream, ids), **one.plain()})
-            if one.void:
-                found.void.append(f"{ids:,} ids: {one.void}")
-            elif one.batches:
-                counted[ids][turn] = one
-        say(f"growth: turn {turn + 1}: " + ", ".join(_told(counted[ids].get(turn)) for ids in sizes))
+    seen.ask(stream.ids, sizes)
+    batches: list[Mapping[str, Any]] = []
+    for turn in range(size.whole(15, 1)):
+        one = measured(lab, stream.arm, rate, size.of(10, 6), f"ids-{turn}", stream.numbers)
+        found.samples.append({"sizes": sizes, **one.plain()})
+        if one.void:
+            found.void.append(f"ids ever seen: {one.void}")
+        else:
+            batches += one.batches
     smallest, *_ = sizes
-    least = took(counted[smallest].values())
-    if least is None:
-        raise Failed("the smallest size has no slice that counts")
+    blocks = by_round(sizes, batches)
+    middle = {ids: stats.quantile(list(blocks[ids].values()), 0.5) for ids in sizes if blocks[ids]}
     points: list[tuple[float, float]] = []
     for ids in sizes:
-        ratio = beside(counted[ids], counted[smallest])
+        ratio = beside(blocks[ids], blocks[smallest])
         if ratio is None:
-            found.failed(f"micro-batch, {ids:,} ids in the file", "no turn in which it and the smallest size count")
+            found.failed(f"micro-batch, {ids:,} ids in the file", "no round in which it and the smallest size count")
             continue
-        phases = medians([b["phases"] for one in counted[ids].values() for b in one.batches])
-        note = f"look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; the ids were put in order, which fills pages"
+        phases = medians(
+            [b["phases"] for b in batches if seen.which(sizes, b["seq"]) == ids and seen.settled(b["seq"])]
+        )
+        note = (
+            f"look-up and fold {phases.get('folded', 0) * 1000:.1f} ms; {ratio.pairs} rounds; file {_file_mb(stream, ids):,.0f} MB; "
+            "the ids were put in order, which fills pages"
+        )
         found.rows.append(
             Row(
                 f"micro-batch, {ids:,} ids in the file",
                 "s",
-                took(counted[ids].values()),
-                least,
+                middle[ids],
+                middle[smallest],
                 f"{smallest:,} ids",
                 ratio,
                 Target("ratio", "at most", 1.15),
                 note,
             )
         )
-        points.append((ids, least * ratio.middle))
+        points.append((ids, middle[smallest] * ratio.middle))
     _exponent(found, "micro-batch by ids ever seen", points, 0.05)
 
 
-def beside(ours: Mapping[int, Slice], least: Mapping[int, Slice]) -> stats.Ratio | None:
-    """Return the ratios of a micro-batch's time to that of the smallest file, turn by turn; None when there is no pair.
+def by_round(sizes: Sequence[int], batches: Iterable[Mapping[str, Any]]) -> dict[int, dict[int, float]]:
+    """Return by size and round the median seconds of its micro-batches, those just after a turn left out.
 
-    Half a minute lies between the two of a pair. How fast Java's code and a machine's memory are moves within minutes, by
-    more than ids do, and a fixed spin does not show it.
+    How fast Java's code and a machine's memory are moves within half a minute, by more than ids do, and a fixed spin does
+    not show it. A round takes three seconds.
     """
-    pairs = [(ours[turn], least[turn]) for turn in ours if turn in least]
-    alike = [(a, b) for a, b in pairs if not stats.moved([b.spin_s], a.spin_s)]
-    return stats.ratio([_median(a) for a, _ in alike], [_median(b) for _, b in alike])
+    found: dict[int, dict[int, list[float]]] = {ids: {} for ids in sizes}
+    for batch in batches:
+        seq = batch["seq"]
+        if seen.settled(seq):
+            found[seen.which(sizes, seq)].setdefault(seen.a_round(sizes, seq), []).append(batch["seconds"])
+    return {ids: {n: stats.quantile(took, 0.5) for n, took in rounds.items()} for ids, rounds in found.items()}
 
 
-def took(slices: Collection[Slice]) -> float | None:
-    """Return the median over slices of the median time of their micro-batches; None when there is no slice."""
-    return stats.quantile([_median(one) for one in slices], 0.5) if slices else None
-
-
-def _median(one: Slice) -> float:
-    return stats.quantile([b["seconds"] for b in one.batches], 0.5)
-
-
-def _told(one: Slice | None) -> str:
-    return f"{_median(one) * 1000:.0f} ms" if one else "void"
+def beside(ours: Mapping[int, float], least: Mapping[int, float]) -> stats.Ratio | None:
+    """Return the ratios round by round; None when there is no round of both."""
+    both = [n for n in ours if n in least]
+    return stats.ratio([ours[n] for n in both], [least[n] for n in both])
 
 
 def _file_mb(stream: Warm, ids: int) -> float:
@@ -107,13 +106,13 @@ def _file_mb(stream: Warm, ids: int) -> float:
 
 def _into(lab: Lab, stream: Warm, ids: int) -> None:
     """Let the stream look into the file with so many further ids: a micro-batch turns to it, so one event is sent."""
-    seen.ask(stream.ids, ids)
+    seen.ask(stream.ids, (ids,))
     topic = stream.arm.topic
     one = events.load(SEED, stream.numbers.take(topic, 1), 1)
     with EventProducer(lab.settings.kafka_bootstrap) as producer:
         producer.send_all(topic, list(zip(one.keys, one.raws, strict=True)))
     stream.arm.reference.add(one.reference)
-    eventually(f"{ids:,} further ids", lambda: seen.looks_into(stream.ids) == ids, 900.0, 0.05)
+    eventually(f"{ids:,} further ids", lambda: seen.looks_into(stream.ids) == ids, 900.0, 0.2)
 
 
 def _history(lab: Lab, size: Size, found: Result) -> None:

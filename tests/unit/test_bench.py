@@ -276,25 +276,37 @@ def test_which_arm_comes_first_changes_from_turn_to_turn() -> None:
     assert planned[freshness.HIGHER] == [("relay", 5), ("braid", 5)]
 
 
-def test_what_grows_is_told_apart_from_a_machine_that_got_slower() -> None:
-    def one(seconds: float, spin_s: float = 1.0) -> slices.Slice:
-        return slices.Slice("braid", 5_000, [0.1], _told(), [{"seconds": seconds}], spin_s=spin_s)
+def test_what_grows_is_told_apart_from_a_machine_that_gets_slower() -> None:
+    sizes = (1, 10)
 
-    # from turn to turn the machine got slower by half, and ids cost a tenth in each
-    ratio = growth.beside({0: one(0.11), 1: one(0.165), 2: one(0.22)}, {0: one(0.1), 1: one(0.15), 2: one(0.2)})
-    assert ratio is not None
-    assert ratio.middle == pytest.approx(1.1)
-    assert ratio.pairs == 3
-    # no pair: a turn of one of them only, and another machine in one than in the other
-    assert growth.beside({0: one(0.1), 1: one(0.3, 1.5)}, {1: one(0.1), 2: one(0.1)}) is None
-    assert growth.took([]) is None
+    def batch(seq: int) -> dict[str, Any]:
+        # the machine gets slower by a tenth a round, the larger file costs a fifth more, and a turn costs ten times as much
+        ids = 1.2 if seen.which(sizes, seq) == 10 else 1.0
+        return {"seq": seq, "seconds": 1.1 ** seen.a_round(sizes, seq) * ids * (1 if seen.settled(seq) else 10)}
+
+    batches = [batch(seq) for seq in range(1, 6 * seen.EVERY)]
+    blocks = growth.by_round(sizes, batches)
+    ratio = growth.beside(blocks[10], blocks[1])
+    assert ratio is not None and ratio.pairs == 3
+    assert (ratio.low, ratio.middle, ratio.high) == pytest.approx((1.2, 1.2, 1.2))
+    # half a round is no pair
+    assert growth.beside(*[growth.by_round(sizes, batches[: seen.EVERY])[ids] for ids in (10, 1)]) is None
 
 
-def test_the_stream_is_asked_for_a_file_of_seen_ids_and_says_when_it_looks_into_it(tmp_path: Path) -> None:
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=4, unique=True), st.integers(0, 10**6))
+def test_each_size_has_its_turn_in_each_round(sizes: list[int], nth: int) -> None:
+    first = 1 + nth * seen.EVERY * len(sizes)
+    seqs = range(first, first + seen.EVERY * len(sizes))
+    assert {seen.a_round(sizes, seq) for seq in seqs} == {nth}
+    turns = [seen.which(sizes, seq) for seq in seqs]
+    assert {size: turns.count(size) for size in sizes} == dict.fromkeys(sizes, seen.EVERY)
+
+
+def test_the_stream_is_asked_for_files_of_seen_ids_and_says_which_it_looks_into(tmp_path: Path) -> None:
     wanted = tmp_path / "ids"
-    assert (seen.asked(wanted), seen.looks_into(wanted)) == (0, 0)
-    seen.ask(wanted, 10)
-    assert (seen.asked(wanted), seen.looks_into(wanted)) == (10, 0)
+    assert (seen.asked(wanted), seen.looks_into(wanted)) == ((0,), 0)
+    seen.ask(wanted, (10, 20))
+    assert (seen.asked(wanted), seen.looks_into(wanted)) == ((10, 20), 0)
     seen.turned(wanted, 10)
     assert seen.looks_into(wanted) == 10
     assert len({wanted, seen.folder(wanted, 1), seen.folder(wanted, 10)}) == 3
@@ -455,18 +467,21 @@ def test_files_of_all_sizes_know_the_same_events(tmp_path: Path) -> None:
     wanted = tmp_path / "ids"
     ids, files = LmdbSeenStore(tmp_path).open(Identity("some", {"t": "1"}, "d", "s")), speed.Files(wanted)
     events_: list[bytes] = []
-    sizes = (0, 100, 1_000, 100, 1_000, 100, 100, 0, 1_000)
-    for seq, size in enumerate(sizes, 1):
-        seen.ask(wanted, size)
+    sizes = (100, 1_000)
+    for size in (0, *sizes):
+        seen.ask(wanted, (size,))
+        files.turn(ids, 1)
+        assert (ids.scan()[0], seen.looks_into(wanted)) == (size, size)
+    seen.ask(wanted, sizes)
+    for seq in range(1, 5 * seen.EVERY):
         two = [f"{seq:015d}{n}".encode() for n in range(2)]
-        files.turn(ids)
-        assert seen.looks_into(wanted) == size
-        assert ids.scan()[0] == size + len(events_)
         assert ids.known([*events_, *two]) == set(events_)
+        files.turn(ids, seq + 1)
         assert ids.put(seq, two) and not ids.put(seq, two)
         files.note(two)
         events_ += two
-    assert (ids.through_seq, ids.path) == (len(sizes), seen.folder(wanted, 1_000))
+        size = seen.which(sizes, seq + 1)
+        assert (ids.scan()[0], ids.path) == (size + len(events_), seen.folder(wanted, size))
     ids.close()
 
 
