@@ -23,7 +23,7 @@ from pyspark.sql import SparkSession
 
 from bench.seen import asked, folder, turned, which
 from braid.adapters.heartbeat import Heartbeat
-from braid.adapters.lmdb import _THROUGH, MAP_BYTES, LmdbSeenIds, _environment
+from braid.adapters.lmdb import MAP_BYTES, LmdbSeenIds, _environment
 from speed_layer import spark_streaming
 
 _AT_ONCE = 1_000_000
@@ -93,34 +93,36 @@ class Files:
     def __init__(self, wanted: Path) -> None:
         self._wanted = wanted
         self._now = 0
-        # by further ids: what makes a store look into that file, and how much of `_put` is in it
-        self._held: dict[int, tuple[dict[str, Any], int]] = {}
-        self._put: list[Sequence[bytes]] = []
+        # by further ids: what makes a store look into that file
+        self._held: dict[int, dict[str, Any]] = {}
+        self._puts: list[tuple[int, Sequence[bytes]]] = []
+        self._put = LmdbSeenIds.put  # the stream's is replaced
 
     def turn(self, seen: LmdbSeenIds, seq: int) -> None:
         """Look into the file in which micro-batch `seq` looks; make it when there is none."""
         further = which(asked(self._wanted), seq)
         if further == self._now:
             return
-        through = seen.through_seq
-        self._held[self._now] = ({name: vars(seen)[name] for name in ("path", "_env", "_ids", "_meta")}, len(self._put))
+        self._held[self._now] = {name: vars(seen)[name] for name in ("path", "_env", "_ids", "_meta")}
         if further in self._held:
-            own, had = self._held[further]
-            vars(seen).update(own)
-            missed = sorted(id_ for ids in self._put[had:] for id_ in ids)
-            with seen._transaction(write=True) as txn:
-                txn.cursor(seen._ids).putmulti([(id_, b"") for id_ in missed])
-                txn.put(_THROUGH, str(through).encode(), db=seen._meta)
+            vars(seen).update(self._held[further])
+            through = seen.through_seq
+            for missed, ids in self._puts:
+                if missed > through:
+                    self._put(seen, missed, ids)
         else:
             self._made(seen, further)
         seen._measured = None
         self._now = further
         turned(self._wanted, further)
 
-    def note(self, ids: Sequence[bytes]) -> None:
-        """Keep what was put, for the other files."""
-        if self._held:
-            self._put.append(ids)
+    def put(self, seen: LmdbSeenIds, seq: int, ids: Sequence[bytes]) -> bool:
+        """Put as the store does, into the file in which the next micro-batch looks, and keep the ids for the other files."""
+        self.turn(seen, seq + 1)
+        done = self._put(seen, seq, ids)
+        if done and self._held:
+            self._puts.append((seq, ids))
+        return done
 
     def _made(self, seen: LmdbSeenIds, further: int) -> None:
         began, path = time.monotonic(), folder(self._wanted, further)
@@ -137,14 +139,10 @@ class Files:
 
 def _filled(wanted: Path) -> None:
     """Let a put turn to the file into which the next micro-batch looks, which waits for it."""
-    put, files = LmdbSeenIds.put, Files(wanted)
+    files = Files(wanted)
 
     def turning_put(self: LmdbSeenIds, seq: int, ids: Sequence[bytes]) -> bool:
-        files.turn(self, seq + 1)
-        done = put(self, seq, ids)
-        if done:
-            files.note(ids)
-        return done
+        return files.put(self, seq, ids)
 
     LmdbSeenIds.put = turning_put  # type: ignore[method-assign]
 

@@ -476,9 +476,7 @@ def test_files_of_all_sizes_know_the_same_events(tmp_path: Path) -> None:
     for seq in range(1, 5 * seen.EVERY):
         two = [f"{seq:015d}{n}".encode() for n in range(2)]
         assert ids.known([*events_, *two]) == set(events_)
-        files.turn(ids, seq + 1)
-        assert ids.put(seq, two) and not ids.put(seq, two)
-        files.note(two)
+        assert files.put(ids, seq, two) and not files.put(ids, seq, two)
         events_ += two
         size = seen.which(sizes, seq + 1)
         assert (ids.scan()[0], ids.path) == (size + len(events_), seen.folder(wanted, size))
