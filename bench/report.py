@@ -13,7 +13,7 @@ from bench.lab import CHECKOUT
 from bench.results import Result, Row
 from bench.stats import quantile
 
-_HEAD = "| what | Braid | anchor | ratio (min · median · max) | target | met |\n|---|---|---|---|---|---|"
+_HEAD = "| what | Braid | anchor | ratio (min · middle · max) | target | met |\n|---|---|---|---|---|---|"
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,10 +277,10 @@ def between(ours: Iterable[Slice], theirs: Iterable[Slice], part: float) -> stat
     """Return the ratios of a quantile of freshness turn by turn; None when there is no pair.
 
     Two slices of a turn are a pair when the machine was the same in both, be it another one than in the rest of the run: a
-    strange machine is strange to both arms.
+    strange machine is strange to both arms. A slice is in as many pairs as the other arm has slices of its turn.
     """
-    others = {s.turn: s for s in theirs if s.ages_s and not s.void}
-    pairs = [(s, others[s.turn]) for s in ours if s.ages_s and not s.void and s.turn in others]
+    others = [s for s in theirs if s.ages_s and not s.void]
+    pairs = [(s, o) for s in ours if s.ages_s and not s.void for o in others if o.turn == s.turn]
     alike = [pair for pair in pairs if not stats.moved([pair[1].spin_s], pair[0].spin_s)]
     ages = [[stats.quantile(s.ages_s, part) for s in pair] for pair in alike]
     return stats.ratio([a for a, _ in ages], [b for _, b in ages])

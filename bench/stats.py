@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from bisect import bisect_right
@@ -145,7 +146,15 @@ def exponent(points: Iterable[tuple[float, float]]) -> Line | None:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Ratios of pairs measured in turn: min, median, max, and how many pairs there were."""
+    """Ratios of pairs measured in turn.
+
+    Attributes
+    ----------
+    low, high : the least and the greatest of them
+    middle : the median of the means of every two of them, each with itself as well (Hodges and Lehmann): an odd pair moves it
+        as little as it moves the median, which needs half as many pairs more to be as sure
+    pairs : how many there were
+    """
 
     low: float
     middle: float
@@ -159,10 +168,14 @@ def ratio(product: Sequence[float], anchor: Sequence[float]) -> Ratio | None:
     Examples
     --------
     >>> ratio([2.0, 3.0, 8.0], [1.0, 2.0, 2.0])
-    Ratio(low=1.5, middle=2.0, high=4.0, pairs=3)
+    Ratio(low=1.5, middle=2.375, high=4.0, pairs=3)
     """
     found = [a / b for a, b in zip(product, anchor, strict=False) if b]
-    return Ratio(min(found), statistics.median(found), max(found), len(found)) if found else None
+    return Ratio(min(found), _middle(found), max(found), len(found)) if found else None
+
+
+def _middle(values: Sequence[float]) -> float:
+    return statistics.median((a + b) / 2 for a, b in itertools.combinations_with_replacement(values, 2))
 
 
 def moved(spins: Sequence[float], spin: float, most: float = NOISE) -> str:

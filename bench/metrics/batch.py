@@ -94,7 +94,8 @@ def _tabled(found: Result, told: dict[str, dict[str, Any]], count: int) -> None:
             found.rows.append(
                 Row(
                     f"{count:,} records, warm", "s", stats.quantile(warm["braid"], 0.5), stats.quantile(warm[name], 0.5), name,
-                    stats.ratio(warm["braid"], warm[name]), target,
+                    # Polars, which ran once and minutes later, is beside nothing that a ratio could be made of
+                    stats.ratio(warm["braid"], warm[name]) if target else None, target,
                 )
             )  # fmt: skip
     for name, one in told.items():

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import xml.etree.ElementTree as ET  # our own charts
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,19 @@ def test_ratios_are_taken_pair_by_pair() -> None:
     # the machine got slower by half between the pairs, and the ratio does not move
     assert stats.ratio([2.0, 4.0], [1.0, 2.0]) == stats.Ratio(2.0, 2.0, 2.0, 2)
     assert stats.ratio([], [1.0]) is None and stats.ratio([1.0], [0.0]) is None
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=5, max_size=30), st.floats(1.0, 1e6))
+def test_one_odd_pair_does_not_carry_the_middle_off(ratios: list[float], odd: float) -> None:
+    found = stats.ratio([*ratios, odd], [1.0] * (len(ratios) + 1))
+    assert found is not None and found.pairs == len(ratios) + 1
+    assert min(ratios) <= found.middle <= max(ratios)
+    assert found.low <= found.middle <= found.high
+
+
+def test_the_middle_of_even_ratios_is_their_median() -> None:
+    found = stats.ratio([1.0, 1.1, 1.2, 1.3, 1.4], [1.0] * 5)
+    assert found is not None and found.middle == pytest.approx(1.2)
 
 
 def test_a_machine_that_moved_is_named_and_a_steady_one_is_not() -> None:
@@ -266,6 +279,13 @@ def test_a_pair_counts_when_the_machine_was_the_same_in_both_be_it_a_strange_one
     found = freshness.tabled(results.Result("freshness", "F", "s"), (5_000,), ours + theirs, 0)
     assert found.rows[0].ratio == stats.Ratio(4.0, 4.0, 4.0, 2) and found.rows[0].product == 0.4
     assert len(found.void) == 3
+
+
+def test_a_slice_is_beside_every_slice_of_the_other_arm_in_its_turn() -> None:
+    idle = [slices.Slice("braid", 1, [age], _told(), [], spin_s=1.0, turn=turn) for turn, age in enumerate([1.0, 4.0])]
+    after = [replace(one, turn=one.turn - 1) for one in idle]
+    disturbed = [slices.Slice("braid", 1, [8.0], _told(), [], spin_s=1.0, turn=0)]
+    assert slices.between(disturbed, [*idle, *after], 0.5) == stats.Ratio(2.0, 5.0, 8.0, 2)
 
 
 def test_which_arm_comes_first_changes_from_turn_to_turn() -> None:
