@@ -124,5 +124,6 @@ $(STAMP): requirements.txt requirements-dev.txt pyproject.toml
 	  $(PIP) --require-hashes -r requirements.txt -r requirements-dev.txt; }
 	$(PIP) --no-deps --editable .
 # uv leaves that to every first import; where Python may write no bytecode (PYTHONDONTWRITEBYTECODE) each start compiled 1.5 s of packages
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib src || echo "some packages hold files that are not for this Python; harmless" >&2
+# (what Python 3.12 and later warn of in other people's files is not the user's to mend)
+	@$(BIN)/python -W ignore::SyntaxWarning -m compileall -qq -j 0 $(VENV)/lib src || echo "some packages hold files that are not for this Python; harmless" >&2
 	@touch $(STAMP)
