@@ -151,8 +151,8 @@ class Ratio:
     Attributes
     ----------
     low, high : the least and the greatest of them
-    middle : the median of the means of every two of them, each with itself as well (Hodges and Lehmann): an odd pair moves it
-        as little as it moves the median, which needs half as many pairs more to be as sure
+    middle : the median of the means of every two of them, each with itself as well (Hodges and Lehmann). Of four
+        pairs or more one odd one cannot carry it off, and the median needs half as many pairs more to be as sure
     pairs : how many there were
     """
 
