@@ -55,18 +55,16 @@ def _query(lab: Lab, arm: Braid) -> dict[str, object]:
 def _turns(lab: Lab, size: Size, found: Result, arm: Braid, numbers: Numbers, noop: Process) -> None:
     """Measure turn by turn, now the stream first and now the query; the first turns warm up."""
     rates: dict[str, list[float]] = {"braid": [], "noop": []}
-    count, theirs = size.whole(400_000, 240_000), 0.0
+    count = size.whole(400_000, 240_000)
     for turn in range(WARM + size.whole(5, 1)):
-        stream_first = turn % 2 == 0
         with _still(lab):
             _fill(lab, arm, numbers, count)
-            if not stream_first:
-                theirs = _asked(noop, count)
+            theirs = _noop(noop, count) if turn % 2 else None
         ours = _drained(lab, count)
         if wrong := arm.wrong():
             raise Failed(wrong)
-        if stream_first:
-            theirs = _asked(noop, count)
+        if theirs is None:
+            theirs = _noop(noop, count)
         found.samples.append({"turn": turn, "backlog": count, "braid_per_s": ours, "noop_per_s": theirs})
         say(f"backlog: turn {turn}: {ours:,.0f} events/s, noop {theirs:,.0f}")
         if turn >= WARM:
@@ -133,19 +131,15 @@ def _drained(lab: Lab, count: int) -> float:
     return (marks[first][1] - marks[-1][1]) / (marks[-1][0] - marks[first][0])
 
 
-def _asked(noop: Process, count: int) -> float:
-    with noop.awake():
-        return _noop(noop, count)
-
-
 def _noop(noop: Process, count: int) -> float:
     """Return events a second of the noop query that goes on, its first micro-batch left out, as with the stream."""
-    batches = [b for line in noop.heard() for b in line["batches"]]
-    until = time.monotonic() + 300
-    while sum(b["rows"] for b in batches) < count:
-        if time.monotonic() > until:
-            raise Failed("noop: did not read the backlog within 300 s")
-        batches += noop.hear()["batches"]
+    with noop.awake():
+        batches = [b for line in noop.heard() for b in line["batches"]]
+        until = time.monotonic() + 300
+        while sum(b["rows"] for b in batches) < count:
+            if time.monotonic() > until:
+                raise Failed("noop: did not read the backlog within 300 s")
+            batches += noop.hear()["batches"]
     full = [b for b in batches if b["rows"]][1:]
     if not full:
         raise Failed("noop: the backlog fitted into one micro-batch; take more")
