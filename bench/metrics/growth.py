@@ -41,7 +41,7 @@ def _ids(lab: Lab, size: Size, found: Result) -> None:
         say(f"growth: {ids:,} ids: file {_file_mb(stream, ids):,.0f} MB")
     seen.ask(stream.ids, sizes)
     batches: list[Mapping[str, Any]] = []
-    for turn in range(size.whole(18, 1)):
+    for turn in range(size.whole(15, 1)):
         one = measured(lab, stream.arm, rate, size.of(10, 6), f"ids-{turn}", stream.numbers)
         found.samples.append({"sizes": sizes, **one.plain()})
         if one.void:

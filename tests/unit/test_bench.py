@@ -261,10 +261,13 @@ def test_freshness_is_compared_within_a_turn() -> None:
             slices.Slice("relay", 5_000, [0.9], _told(), [], turn=1, void="lost one"),
             slices.Slice("braid", 5_000, [1.2], _told(), [], turn=2),
             slices.Slice("relay", 5_000, [0.2], _told(), [], turn=2),
+            slices.Slice("before", 5_000, [4.0], _told(), [], turn=0),
+            slices.Slice("before", 5_000, [2.4], _told(), [], turn=2),
         ],
         0,
     )
     assert found.rows[0].ratio == stats.Ratio(pytest.approx(4.0), pytest.approx(5.0), pytest.approx(6.0), 2)
+    assert found.rows[1].ratio == stats.Ratio(pytest.approx(0.1), pytest.approx(0.3), pytest.approx(0.5), 2)
 
 
 def test_a_pair_counts_when_the_machine_was_the_same_in_both_be_it_a_strange_one() -> None:
@@ -293,6 +296,7 @@ def test_which_arm_comes_first_changes_from_turn_to_turn() -> None:
     planned = [freshness._planned(arms, (5, 20), turn) for turn in range(freshness.HIGHER + 1)]
     assert planned[0] == [("braid", 5), ("relay", 5), ("braid", 20), ("before", 5)]
     assert planned[1] == [("relay", 5), ("braid", 5), ("braid", 20)]
+    assert planned[2] == planned[0]
     assert planned[freshness.HIGHER] == [("relay", 5), ("braid", 5)]
 
 
