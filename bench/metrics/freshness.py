@@ -50,8 +50,8 @@ def _planned(arms: Sequence[Arm], rates: Sequence[int], turn: int) -> list[tuple
     """Return what a turn measures: product and relay, which of them comes first in turn; the rest in some turns only.
 
     At the higher rate there is no anchor: a stream that is near its limit waits for the machine, and a ratio of its waiting to
-    that of an idle relay tells of the minute and not of the arms. `before` is far behind, so its slices
-    are long, and every other turn has one.
+    that of an idle relay tells of the minute and not of the arms. `before` is far behind, so its slices are long,
+    and every other turn has one.
     """
     product, floor, earlier = arms
     planned = [(product, rates[0]), (floor, rates[0])]
@@ -67,7 +67,9 @@ def _planned(arms: Sequence[Arm], rates: Sequence[int], turn: int) -> list[tuple
 def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int) -> Result:
     """Return the rows of some slices; a void one gives its reason and no number."""
     by: dict[tuple[str, float], list[Slice]] = defaultdict(list)
+    every: dict[tuple[str, float], list[Slice]] = defaultdict(list)  # the uncounted, too: pairs judge themselves
     for one in slices:
+        every[one.arm, one.rate].append(one)
         found.samples.append(one.plain())
         if one.uncounted:
             found.void.append(f"{one.arm} at {one.rate:,.0f} events/s: {one.uncounted}")
@@ -80,9 +82,6 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
     for rate in rates:
         for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
             ours, floor, earlier = (middle(by[arm, rate], part) for arm in ("braid", "relay", "before"))
-            all_ours, all_floor, all_earlier = (
-                [s for s in slices if (s.arm, s.rate) == (arm, rate)] for arm in ("braid", "relay", "before")
-            )
             target = _target(rate, name)
             note = f"{ids:,} ids held at the end" if name == "p50" else ""
             found.rows.append(
@@ -94,7 +93,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                     "relay without Spark",
                     # of 15 s and 20 probes a second the 99th percentile is the third worst probe: the relay's is one stall of the
                     # disk or none, 0.11 or 0.25 s, and no ratio is made of it
-                    between(all_ours, all_floor, part) if name == "p50" else None,
+                    between(every["braid", rate], every["relay", rate], part) if name == "p50" else None,
                     target,
                     note or ("" if ours is not None else "no slice counts"),
                 )
@@ -108,7 +107,7 @@ def tabled(found: Result, rates: tuple[int, ...], slices: list[Slice], ids: int)
                         ours,
                         earlier,
                         "2 s trigger, 200 partitions",
-                        between(all_ours, all_earlier, part),
+                        between(every["braid", rate], every["before", rate], part),
                         Target("ratio", "at most", 1 / 3),
                         how,
                     )
